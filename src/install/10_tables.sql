@@ -1,0 +1,151 @@
+-- The tables.  They are private: nobody but the extension's owner has rights on
+-- them, row security is on, and users read the views of 60_views.sql.  The C
+-- side knows the columns by number (src/store/table.h), so the order matters.
+
+-- One row per version of a workflow.  Versions never change.
+CREATE TABLE goflow.workflow (
+	workflow_id  int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	name         text NOT NULL,
+	version      int NOT NULL,
+	owner        regrole NOT NULL,
+	definition   jsonb NOT NULL,       -- as given to define()
+	contract     jsonb NOT NULL,       -- each node's columns as define() saw them, by name
+	settings     text[] NOT NULL,      -- name, value, name, value, …: in force around every node
+	created_at   timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	dropped_at   timestamptz,
+	UNIQUE (name, version)
+);
+
+-- Who else may start a workflow (all its versions), beside its owner.
+CREATE TABLE goflow.start_grant (
+	name    text NOT NULL,
+	grantee regrole NOT NULL,
+	PRIMARY KEY (name, grantee)
+);
+
+-- One row per execution: written at start, once more at its end, and at the few
+-- transitions between.  The letters of state are in src/goflow.h.
+CREATE TABLE goflow.execution (
+	execution_id uuid NOT NULL PRIMARY KEY,
+	workflow_id  int NOT NULL,
+	run_as       regrole NOT NULL,
+	state        "char" NOT NULL,
+	priority     smallint NOT NULL,
+	entry        smallint,             -- the node it enters at; NULL: all nodes without "after"
+	created_at   timestamptz NOT NULL,
+	started_at   timestamptz,
+	finished_at  timestamptz,
+	parent       uuid,
+	input        text[] NOT NULL,      -- the declared inputs in order, in text form
+	trigger      text[],               -- trigger.*: node, event, table
+	output       jsonb,
+	error        jsonb
+);
+-- What is alive: read at recovery only.
+CREATE INDEX execution_live ON goflow.execution (execution_id) WHERE finished_at IS NULL;
+CREATE INDEX execution_workflow ON goflow.execution (workflow_id);
+
+-- Idempotency keys of start(): unique per workflow, role and key.
+CREATE TABLE goflow.start_key (
+	name         text NOT NULL,
+	role         regrole NOT NULL,
+	key          text NOT NULL,
+	execution_id uuid NOT NULL,
+	PRIMARY KEY (name, role, key)
+);
+
+-- The journal: one row per node instance and attempt, inserted when it ended.
+CREATE TABLE goflow.node_state (
+	execution_id uuid NOT NULL,
+	frame        int NOT NULL,         -- 0: the workflow's own body
+	node         smallint NOT NULL,    -- number of the node in the definition
+	attempt      smallint NOT NULL,
+	state        "char" NOT NULL,
+	port         smallint,             -- the port taken, of nodes that have ports
+	seq          int NOT NULL,         -- order of events within the execution
+	started_at   timestamptz NOT NULL,
+	finished_at  timestamptz,
+	duration     int,                  -- microseconds the node itself took
+	output       text[],               -- its columns in text form
+	error        jsonb,
+	PRIMARY KEY (execution_id, frame, node, attempt)
+);
+
+-- Rows of many-row nodes, in chunks: two-dimensional, row by column.
+CREATE TABLE goflow.node_rows (
+	execution_id uuid NOT NULL,
+	frame        int NOT NULL,
+	node         smallint NOT NULL,
+	attempt      smallint NOT NULL,
+	chunk        int NOT NULL,
+	rows         text[] NOT NULL,
+	PRIMARY KEY (execution_id, frame, node, attempt, chunk)
+);
+
+-- One row per assignment.  The value in force is the one with the highest seq.
+CREATE TABLE goflow.variable (
+	execution_id uuid NOT NULL,
+	variable     smallint NOT NULL,    -- number of the variable in the definition
+	seq          int NOT NULL,
+	frame        int NOT NULL,
+	node         smallint,             -- NULL: its first value
+	assigned_at  timestamptz NOT NULL,
+	value        text,
+	PRIMARY KEY (execution_id, variable, seq)
+);
+
+-- Node instances that wait for a moment.
+CREATE TABLE goflow.timer (
+	execution_id uuid NOT NULL,
+	frame        int NOT NULL,
+	node         smallint NOT NULL,
+	attempt      smallint NOT NULL,
+	started_at   timestamptz NOT NULL,
+	due_at       timestamptz NOT NULL,
+	PRIMARY KEY (execution_id, frame, node, attempt)
+);
+CREATE INDEX timer_due ON goflow.timer (due_at);
+
+-- What others ask of an execution; its driver alone decides.
+CREATE TABLE goflow.request (
+	execution_id uuid NOT NULL,
+	request_id   bigint GENERATED ALWAYS AS IDENTITY,
+	kind         "char" NOT NULL,      -- x: cancel
+	role         regrole NOT NULL,
+	requested_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	reason       text,
+	PRIMARY KEY (execution_id, request_id)
+);
+
+-- The row triggers that define() made.  A trigger that is not here does nothing.
+CREATE TABLE goflow.row_trigger (
+	name     text NOT NULL,            -- workflow
+	node     text NOT NULL,
+	relation regclass NOT NULL,
+	trigger  name NOT NULL,
+	PRIMARY KEY (name, node)
+);
+
+DO $$
+DECLARE t text;
+BEGIN
+	FOREACH t IN ARRAY ARRAY['workflow','start_grant','execution','start_key','node_state',
+							 'node_rows','variable','timer','request','row_trigger'] LOOP
+		EXECUTE pg_catalog.format('ALTER TABLE goflow.%I ENABLE ROW LEVEL SECURITY', t);
+		EXECUTE pg_catalog.format('REVOKE ALL ON goflow.%I FROM PUBLIC', t);
+		PERFORM pg_catalog.pg_extension_config_dump(pg_catalog.format('goflow.%I', t)::regclass, '');
+	END LOOP;
+END $$;
+SELECT pg_catalog.pg_extension_config_dump('goflow.workflow_workflow_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('goflow.request_request_id_seq', '');
+
+COMMENT ON TABLE goflow.workflow IS 'Every version of every workflow.';
+COMMENT ON TABLE goflow.start_grant IS 'Who may start a workflow beside its owner.';
+COMMENT ON TABLE goflow.execution IS 'Every execution.';
+COMMENT ON TABLE goflow.start_key IS 'Idempotency keys of start().';
+COMMENT ON TABLE goflow.node_state IS 'The journal: every node instance and attempt that ended.';
+COMMENT ON TABLE goflow.node_rows IS 'Rows of many-row nodes.';
+COMMENT ON TABLE goflow.variable IS 'Every assignment to a variable.';
+COMMENT ON TABLE goflow.timer IS 'Node instances that wait for a moment.';
+COMMENT ON TABLE goflow.request IS 'Requests to executions, read by their drivers.';
+COMMENT ON TABLE goflow.row_trigger IS 'The triggers that define() made on tables.';

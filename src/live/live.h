@@ -1,0 +1,83 @@
+/*
+ * live.h
+ *		What can be watched: progress counters and messages.
+ *
+ *	tracker.c	a slot per live execution in shared memory, lock-free
+ *	ring.c		the bounded ring of messages between workers and the scheduler
+ *	channel.c	who listens: channels somebody asked for
+ */
+#ifndef GOFLOW_LIVE_H
+#define GOFLOW_LIVE_H
+
+#include "port/atomics.h"
+
+#include "goflow.h"
+
+typedef struct GoflowProgress
+{
+	int32		total;
+	int32		completed;
+	int32		failed;
+	int32		skipped;
+	int32		current_node;	/* index of the node in the definition; -1: none */
+	int32		workflow_id;
+	double		percent;
+} GoflowProgress;
+
+extern Size goflow_tracker_shmem_size(void);
+extern void goflow_tracker_shmem_init(bool found);
+extern Size goflow_ring_shmem_size(void);
+extern void goflow_ring_shmem_init(bool found);
+extern Size goflow_channel_shmem_size(void);
+extern void goflow_channel_shmem_init(bool found);
+
+/*
+ * Tracker.  One writer per slot, the execution's driver; any number of
+ * readers, none of them takes a lock.  A handle may be NULL (no slot was
+ * free): every function accepts that and does nothing.
+ */
+typedef struct GoflowTrackerSlot GoflowTrackerSlot;
+extern GoflowTrackerSlot *goflow_tracker_open(const pg_uuid_t *execution_id, int workflow_id);
+extern void goflow_tracker_set(GoflowTrackerSlot *slot, int total, int completed, int failed, int skipped);
+extern void goflow_tracker_node(GoflowTrackerSlot *slot, int node);
+extern void goflow_tracker_close(const pg_uuid_t *execution_id);
+extern bool goflow_tracker_read(const pg_uuid_t *execution_id, GoflowProgress *progress);
+
+/*
+ * Messages.  After its commit a driver publishes what changed; nothing is made
+ * when nobody listens.  The scheduler drains the ring and sends.
+ */
+typedef enum GoflowEventType
+{
+	GOFLOW_EVENT_EXECUTION_STARTED,
+	GOFLOW_EVENT_EXECUTION_COMPLETED,
+	GOFLOW_EVENT_EXECUTION_FAILED,
+	GOFLOW_EVENT_EXECUTION_CANCELLED,
+	GOFLOW_EVENT_PROGRESS_UPDATE
+} GoflowEventType;
+
+typedef struct GoflowMessage
+{
+	Oid			database;
+	pg_uuid_t	execution_id;
+	int32		workflow_id;
+	GoflowEventType type;
+	char		state;			/* GoflowExecutionState */
+	TimestampTz at;
+	int32		total;
+	int32		completed;
+	int32		failed;
+	int32		skipped;
+	int32		percent;		/* in hundredths */
+} GoflowMessage;
+
+/* Anybody listening to this execution, or to "goflow" in this database? */
+extern bool goflow_channel_wanted(const pg_uuid_t *execution_id);
+extern bool goflow_channel_public_wanted(Oid database);
+extern void goflow_channel_listen(const char *channel);		/* effective at commit; utility.c */
+extern void goflow_channel_unlisten(const char *channel);	/* NULL: all */
+extern void goflow_message_publish(const GoflowMessage *message);	/* never blocks, drops and counts */
+extern bool goflow_message_take(Oid database, GoflowMessage *message);
+extern uint64 goflow_message_dropped(void);
+
+#endif							/* GOFLOW_LIVE_H */

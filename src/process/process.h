@@ -1,0 +1,145 @@
+/*
+ * process.h
+ *		Processes and what they share: queue, claims, workers, databases.
+ *
+ * Shared memory holds where to look, never the truth: all of it can be thrown
+ * away and rebuilt from the tables (recovery does so after every crash).
+ *
+ *	shmem.c		size and layout; attach
+ *	queue.c		pools, the queue, claims, offered nodes; worker slots
+ *	wake.c		what a transaction will push or wake when it commits
+ *	launcher.c	the one static process: starts schedulers and workers
+ *	scheduler.c	one per database: recovery, timers, sending of messages
+ *	worker.c	main loop of a worker: takes work from its pool, calls the engine
+ *	waiter.c	backends that wait for an execution
+ *	utility.c	ProcessUtility hook: statements that goflow must know of
+ */
+#ifndef GOFLOW_PROCESS_H
+#define GOFLOW_PROCESS_H
+
+#include "goflow.h"
+
+/*
+ * A node instance that runs, or is to run, in a transaction of its own: in
+ * "node mode".  Its key is that of the journal.
+ */
+typedef struct GoflowInstance
+{
+	pg_uuid_t	execution_id;
+	int32		frame;
+	int16		node;
+	int16		attempt;
+	int32		seq;			/* place in the journal's order, given by the driver */
+} GoflowInstance;
+
+typedef enum GoflowWorkKind
+{
+	GOFLOW_WORK_NONE,
+	GOFLOW_WORK_DRIVE,			/* executions to drive */
+	GOFLOW_WORK_NODE			/* one node to run */
+} GoflowWorkKind;
+
+/* ---- lifecycle, called by init.c ---- */
+extern void goflow_shmem_request(void); /* in shmem_request_hook */
+extern void goflow_shmem_startup(void); /* in shmem_startup_hook */
+extern void goflow_launcher_register(void); /* static background worker */
+extern void goflow_wake_init(void); /* registers transaction and resource callbacks */
+extern void goflow_utility_init(void);	/* ProcessUtility hook */
+
+/* ---- wake.c: effective at commit of the current (sub)transaction ---- */
+
+/* This execution has something to do: queue it and wake or launch a worker. */
+extern void goflow_wake_execution(const pg_uuid_t *execution_id, Oid role, int priority);
+
+/* A timer was inserted: the scheduler must look at due_at at the latest. */
+extern void goflow_wake_timer(TimestampTz due_at);
+
+/* Interrupt whatever node of this execution runs right now, in any worker. */
+extern void goflow_wake_cancel(const pg_uuid_t *execution_id);
+
+/* goflow was created in this database. */
+extern void goflow_wake_database(void);
+
+/* ---- queue.c, for a worker: its own pool is (MyDatabaseId, its role) ---- */
+
+/*
+ * Takes work.  Offered nodes come first, then up to max executions in order of
+ * priority and age; a share only, when other workers of the pool are idle.
+ * Each execution is now claimed by this worker; a node is in its slot.
+ */
+extern GoflowWorkKind goflow_queue_take(pg_uuid_t *executions, int max, int *nexecutions,
+										GoflowInstance *instance);
+
+/*
+ * Ends a claim.  If somebody woke the execution meanwhile (or requeue is true)
+ * it goes back to the queue.
+ */
+extern void goflow_queue_release(const pg_uuid_t *execution_id, bool requeue);
+
+/* Clears the claim's "somebody woke it" flag; call before taking the snapshot that loads it. */
+extern void goflow_queue_begin_look(const pg_uuid_t *execution_id);
+
+/* True if somebody woke the execution since begin_look. */
+extern bool goflow_queue_was_woken(const pg_uuid_t *execution_id);
+
+/* Node instances of an execution that are offered or running; returns how many were stored. */
+extern int	goflow_queue_instances(const pg_uuid_t *execution_id, GoflowInstance *instances, int max);
+#define GOFLOW_MAX_INSTANCES 1024	/* offered and running in the whole server, at most */
+
+/*
+ * Offers a node to the pool's workers (idle ones are woken, missing ones
+ * launched).  False when there is no room: the execution will be woken again
+ * when one of its nodes ends, or the caller runs the node itself.
+ */
+extern bool goflow_queue_offer(const GoflowInstance *instance);
+
+/* Puts a node into this worker's own slot without offering it. */
+extern void goflow_queue_adopt(const GoflowInstance *instance);
+
+/*
+ * Withdraws the offer of a node that nobody has taken (true), or interrupts
+ * the worker that runs it (false).
+ */
+extern bool goflow_queue_withdraw(const GoflowInstance *instance);
+
+/* The node in this worker's slot ended (committed or rolled back): clear the slot, wake the execution. */
+extern void goflow_queue_node_done(Oid role, int priority);
+
+/* True when other work waits that this worker keeps from running: end the batch soon. */
+extern bool goflow_queue_should_yield(void);
+
+/* Somebody asked for the node in this worker's slot to be interrupted. */
+extern bool goflow_worker_cancel_requested(void);
+
+/* Role this worker runs as, fixed for life. */
+extern Oid	goflow_worker_role(void);
+
+/* True in a goflow worker or scheduler. */
+extern bool goflow_in_worker(void);
+
+/* ---- learned speed of nodes (speed.c): shared, lossy ---- */
+typedef enum GoflowSpeed
+{
+	GOFLOW_SPEED_UNKNOWN,
+	GOFLOW_SPEED_FAST,			/* may join a batch */
+	GOFLOW_SPEED_SLOW,			/* runs in node mode */
+	GOFLOW_SPEED_ALONE			/* must never be batched (utility command, temporary table, failed at commit) */
+} GoflowSpeed;
+extern GoflowSpeed goflow_speed_get(int workflow_id, int node);
+extern void goflow_speed_learn(int workflow_id, int node, int64 microseconds);
+extern void goflow_speed_set(int workflow_id, int node, GoflowSpeed speed);
+
+/* ---- waiter.c: backends that wait for an execution ---- */
+extern void goflow_waiter_begin(const pg_uuid_t *execution_id); /* then look, then WaitLatch */
+extern void goflow_waiter_end(void);
+extern void goflow_waiter_wake(const pg_uuid_t *execution_id);	/* by the driver after commit; cheap with no waiters */
+
+/* ---- what others call of the processes ---- */
+extern PGDLLEXPORT void goflow_launcher_main(Datum arg);
+extern PGDLLEXPORT void goflow_scheduler_main(Datum arg);
+extern PGDLLEXPORT void goflow_worker_main(Datum arg);
+
+/* True if a role can be connected by a worker; else why not (for HINTs) in *reason. */
+extern bool goflow_role_can_run(Oid role, const char **reason);
+
+#endif							/* GOFLOW_PROCESS_H */
