@@ -59,4 +59,22 @@ extern bool goflow_workflow_may_start(const char *name, Oid owner, Oid role);
  */
 extern GoflowDefinition *goflow_workflow_load(int workflow_id);
 
+/* ---- schedule.c: what the scheduler reads ---- */
+typedef struct GoflowLiveRow
+{
+	pg_uuid_t	execution_id;
+	Oid			role;
+	int			priority;
+} GoflowLiveRow;
+
+/* A page of live (not finished, not paused) executions with ids after *after, in order of id. */
+extern int	goflow_schedule_live(const pg_uuid_t *after, GoflowLiveRow *rows, int max);
+
+/* Executions that have a timer due in (after, until]; the newest due time seen in *last. */
+extern int	goflow_schedule_due(TimestampTz after, TimestampTz until, GoflowLiveRow *rows, int max,
+								TimestampTz *last);
+
+/* The first due time after a moment; DT_NOEND if there is none. */
+extern TimestampTz goflow_schedule_next_due(TimestampTz after);
+
 #endif							/* GOFLOW_STORE_H */
