@@ -9,14 +9,26 @@
 #error "goflow needs PostgreSQL 15 or later"
 #endif
 
+#include "access/tableam.h"
+#include "catalog/pg_database.h"
+#include "catalog/pg_extension.h"
 #include "executor/executor.h"
 #include "postmaster/postmaster.h"
+#include "storage/proc.h"
+#include "utils/acl.h"
 
 /* The waiter slots are indexed by a backend's number, from 0. */
 #if PG_VERSION_NUM >= 170000
 #define GoflowMyBackendNumber() ((int) MyProcNumber)
 #else
 #define GoflowMyBackendNumber() (MyProc->pgprocno)
+#endif
+
+/* Identifies the transaction within a backend's life, also before it has an id. */
+#if PG_VERSION_NUM >= 170000
+#define GoflowLocalTransactionId() (MyProc->vxid.lxid)
+#else
+#define GoflowLocalTransactionId() (MyProc->lxid)
 #endif
 
 /* A role that may not log in can be connected from 17 on. */
@@ -27,6 +39,48 @@
 #define GOFLOW_WORKER_FLAGS 0
 #define GOFLOW_CAN_RUN_NOLOGIN false
 #endif
+
+/* Which indexes an update must maintain. */
+#if PG_VERSION_NUM >= 160000
+typedef TU_UpdateIndexes GoflowUpdateIndexes;
+#define goflow_must_update_indexes(u) ((u) != TU_None)
+#define goflow_only_summarizing(u) ((u) == TU_Summarizing)
+#else
+typedef bool GoflowUpdateIndexes;
+#define goflow_must_update_indexes(u) (u)
+#define goflow_only_summarizing(u) (false)
+#endif
+
+/* Rights on objects: one function per kind of object up to 15. */
+static inline bool
+goflow_may_connect(Oid database, Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_aclcheck(DatabaseRelationId, database, role, ACL_CONNECT) == ACLCHECK_OK;
+#else
+	return pg_database_aclcheck(database, role, ACL_CONNECT) == ACLCHECK_OK;
+#endif
+}
+
+static inline bool
+goflow_owns_database(Oid database, Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_ownercheck(DatabaseRelationId, database, role);
+#else
+	return pg_database_ownercheck(database, role);
+#endif
+}
+
+static inline bool
+goflow_owns_extension(Oid extension, Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_ownercheck(ExtensionRelationId, extension, role);
+#else
+	return pg_extension_ownercheck(extension, role);
+#endif
+}
 
 static inline List *
 goflow_exec_insert_index_tuples(ResultRelInfo *rri, TupleTableSlot *slot, EState *estate,

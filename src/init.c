@@ -13,12 +13,34 @@
 
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "storage/ipc.h"
+
+#include "process/process.h"
 
 PG_MODULE_MAGIC;
 
 bool		goflow_is_preloaded = false;
 
+static shmem_request_hook_type next_shmem_request = NULL;
+static shmem_startup_hook_type next_shmem_startup = NULL;
+
 PGDLLEXPORT void _PG_init(void);
+
+static void
+request_shmem(void)
+{
+	if (next_shmem_request)
+		next_shmem_request();
+	goflow_shmem_request();
+}
+
+static void
+startup_shmem(void)
+{
+	if (next_shmem_startup)
+		next_shmem_startup();
+	goflow_shmem_startup();
+}
 
 void
 _PG_init(void)
@@ -26,8 +48,20 @@ _PG_init(void)
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 
-	goflow_is_preloaded = true;
 	goflow_guc_define();
+
+	/* pg_upgrade restores schemas: nothing may run, nothing may be in the way */
+	if (IsBinaryUpgrade)
+		return;
+
+	goflow_is_preloaded = true;
+	next_shmem_request = shmem_request_hook;
+	shmem_request_hook = request_shmem;
+	next_shmem_startup = shmem_startup_hook;
+	shmem_startup_hook = startup_shmem;
+	goflow_wake_init();
+	goflow_utility_init();
+	goflow_launcher_register();
 }
 
 void

@@ -93,11 +93,13 @@ typedef enum GoflowRefKind
 	GOFLOW_REF_OLD
 } GoflowRefKind;
 
+#define GOFLOW_SEES(kind) (1 << (kind))
+
 typedef struct GoflowRef
 {
 	GoflowRefKind kind;
 	GoflowNode *node;			/* for GOFLOW_REF_NODE */
-	int			field;
+	int			field;			/* 0 of NEW and OLD: the whole row */
 	Oid			type;
 	int32		typmod;
 	Oid			collation;
@@ -140,6 +142,9 @@ struct GoflowExpr
 	const char *text;
 	bool		is_statement;
 	int			index;			/* unique in the definition */
+	int			sees;			/* GOFLOW_SEES() of the kinds of names it may use */
+	bool		is_blocked;		/* analysis met a name whose columns are unknown: the
+								 * problem elsewhere that made them so explains it */
 
 	GoflowRef  *refs;
 	int			nrefs;
@@ -148,9 +153,11 @@ struct GoflowExpr
 	Oid			trigger_relation;	/* gives NEW and OLD their columns, or InvalidOid */
 
 	/*
-	 * Result of an expression, known after analysis: its type.  A value that
-	 * is stored elsewhere is coerced by assignment to target (InvalidOid: kept
-	 * as it is).
+	 * Result of an expression, known after analysis (not after a load): its
+	 * type.  A value that is stored elsewhere is coerced by assignment to
+	 * target (InvalidOid: kept as it is); then a bare literal stays of type
+	 * unknown, as in an INSERT, and coerce_to_target_type() reads it as a
+	 * value of the target's type.
 	 */
 	Oid			type;
 	int32		typmod;
@@ -159,6 +166,22 @@ struct GoflowExpr
 
 	void	   *plan;			/* engine's prepared form (engine/evaluate.c), or NULL */
 };
+
+/* An element of "after", as written; graph.c makes the edges from it. */
+typedef struct GoflowDependency
+{
+	char	   *id;
+	char	   *port;			/* or NULL */
+	char	   *key;			/* for messages: after[0], … */
+} GoflowDependency;
+
+/* (name, value) pairs of settings. */
+typedef struct GoflowSettings
+{
+	char	  **names;
+	char	  **values;
+	int			count;
+} GoflowSettings;
 
 typedef struct GoflowNamedExpr
 {
@@ -188,8 +211,13 @@ struct GoflowNode
 	char	   *id;
 	char	   *title;			/* or NULL */
 	GoflowNodeType type;
+	GoflowSettings settings;	/* set around this node, on top of the definition's */
+	bool		is_broken;		/* has a problem of its own; its expressions may be NULL */
+	bool		is_typed;		/* its columns are known */
 
 	/* graph */
+	List	   *after;			/* GoflowDependency * */
+	bool		has_unknown_ancestors;	/* a cycle or a missing node comes before it */
 	GoflowEdge *in;
 	int			nin;
 	GoflowEdge *out;
@@ -217,12 +245,13 @@ struct GoflowNode
 	GoflowNamedExpr *exprs;		/* switch cases, set, transform, trigger input */
 	int			nexprs;
 	GoflowRows	rows;			/* sql */
+	bool		is_late;		/* sql: not analyzed by define(), columns as declared */
 	bool		is_until;		/* delay */
 	char	   *channel;		/* notify */
 	char	   *table;			/* trigger: as written; NULL: manual */
 	int			events;			/* trigger: GOFLOW_EVENT_* */
 	List	   *of;				/* trigger: column names (char *) */
-	const char *when;			/* trigger: text of its condition, or NULL */
+	char	   *when;			/* trigger: text of its condition, or NULL */
 };
 
 struct GoflowBody
@@ -230,7 +259,9 @@ struct GoflowBody
 	GoflowDefinition *definition;
 	GoflowNode *owner;			/* the node whose body this is; NULL: the workflow's own */
 	GoflowNode **nodes;			/* in a topological order; nodes[i]->position == i */
+	GoflowNode **by_id;			/* the same, sorted by id */
 	int			nnodes;
+	int			nordered;		/* those behind it are in or after a cycle */
 };
 
 struct GoflowDefinition
@@ -256,10 +287,11 @@ struct GoflowDefinition
 	int			noutputs;
 	int			nexprs;
 
-	/* (name, value) pairs set around every node: search_path, DateStyle, … */
-	char	  **setting_names;
-	char	  **setting_values;
-	int			nsettings;
+	/*
+	 * Set around every node: search_path, DateStyle, … as define() found them,
+	 * then the workflow's own "settings".  After parsing alone: the latter.
+	 */
+	GoflowSettings settings;
 };
 
 /* ---- report.c: problems ---- */
@@ -293,6 +325,17 @@ extern GoflowProblem *goflow_report_warning(GoflowReport *report, int code, cons
 extern void goflow_problem_detail(GoflowProblem *problem, const char *format,...) pg_attribute_printf(2, 3);
 extern void goflow_problem_hint(GoflowProblem *problem, const char *format,...) pg_attribute_printf(2, 3);
 
+/* The closest of some names to one that is wrong, for hints. */
+typedef struct GoflowNearest
+{
+	const char *wanted;
+	const char *best;			/* or NULL */
+	int			distance;
+} GoflowNearest;
+
+extern void goflow_nearest_begin(GoflowNearest *nearest, const char *wanted);
+extern void goflow_nearest_offer(GoflowNearest *nearest, const char *candidate);
+
 /* Raises the report's first error, with its position at the right character; warnings as WARNING. */
 extern void goflow_report_raise(GoflowReport *report);
 
@@ -304,7 +347,24 @@ extern GoflowDefinition *goflow_definition_parse(Jsonb *json, const char *name, 
 extern void goflow_graph_check(GoflowDefinition *definition, GoflowReport *report);
 extern void goflow_definition_analyze(GoflowDefinition *definition, GoflowReport *report);
 
-/* jsonb of all nodes' columns: {"node": {"columns": [[name, type], …], "rows": [[…]]}} */
+/* ---- analyze.c: types ---- */
+
+/* Type of a declared field from its type_name; an error, raised, if there is none. */
+extern void goflow_field_resolve(GoflowField *field);
+
+/* What the values of expressions become, from the types of inputs and variables. */
+extern void goflow_definition_set_targets(GoflowDefinition *definition);
+
+/* The type that a result column of a statement has as a node's column. */
+extern Oid	goflow_column_type(Oid type);
+
+/* Puts settings in force until the caller's GUC nest level ends. */
+extern void goflow_settings_apply(const GoflowSettings *settings);
+
+/*
+ * jsonb of all nodes' columns: {"node": {"columns": [[name, type], …],
+ * "rows": [[…]], "on": type of a switch}}
+ */
 extern Jsonb *goflow_contract_build(GoflowDefinition *definition);
 
 /*
@@ -314,6 +374,12 @@ extern Jsonb *goflow_contract_build(GoflowDefinition *definition);
  */
 extern GoflowDefinition *goflow_definition_load(Jsonb *json, Jsonb *contract, const char *name,
 												MemoryContext parent);
+
+/* Marks the positions that an entry (a node's index; -1: all nodes without "after") reaches; counts them. */
+extern int	goflow_graph_reach(GoflowBody *body, int entry, bool *reachable);
+
+/* "sql", "condition", … */
+extern const char *goflow_node_type_name(GoflowNodeType type);
 
 extern GoflowNode *goflow_definition_find_node(GoflowBody *body, const char *id);
 
@@ -328,6 +394,13 @@ extern void goflow_reference_setup(ParseState *pstate, void *arg);
 
 /* The relations (many-row nodes) an expression may read, as ephemeral named relations without data. */
 extern QueryEnvironment *goflow_reference_environment(GoflowExpr *expr);
+
+/*
+ * Fills expr->relations from an analyzed query.  define() does so; for a
+ * loaded definition, whoever prepares the text must (a plan source has the
+ * queries).
+ */
+extern void goflow_reference_collect_relations(GoflowExpr *expr, Query *query);
 
 /* Row type of a many-row node. */
 extern TupleDesc goflow_node_row_descriptor(GoflowNode *node);

@@ -25,11 +25,11 @@ typedef struct GoflowProgress
 } GoflowProgress;
 
 extern Size goflow_tracker_shmem_size(void);
-extern void goflow_tracker_shmem_init(bool found);
+extern void goflow_tracker_shmem_init(void);
 extern Size goflow_ring_shmem_size(void);
-extern void goflow_ring_shmem_init(bool found);
+extern void goflow_ring_shmem_init(void);
 extern Size goflow_channel_shmem_size(void);
-extern void goflow_channel_shmem_init(bool found);
+extern void goflow_channel_shmem_init(void);
 
 /*
  * Tracker.  One writer per slot, the execution's driver; any number of
@@ -42,6 +42,9 @@ extern void goflow_tracker_set(GoflowTrackerSlot *slot, int total, int completed
 extern void goflow_tracker_node(GoflowTrackerSlot *slot, int node);
 extern void goflow_tracker_close(const pg_uuid_t *execution_id);
 extern bool goflow_tracker_read(const pg_uuid_t *execution_id, GoflowProgress *progress);
+extern int	goflow_tracker_percent(GoflowTrackerSlot *slot);	/* in hundredths, as readers see it */
+extern void goflow_tracker_forget(Oid database);
+extern int	goflow_tracker_used(void);
 
 /*
  * Messages.  After its commit a driver publishes what changed; nothing is made
@@ -71,13 +74,25 @@ typedef struct GoflowMessage
 	int32		percent;		/* in hundredths */
 } GoflowMessage;
 
-/* Anybody listening to this execution, or to "goflow" in this database? */
-extern bool goflow_channel_wanted(const pg_uuid_t *execution_id);
-extern bool goflow_channel_public_wanted(Oid database);
-extern void goflow_channel_listen(const char *channel);		/* effective at commit; utility.c */
-extern void goflow_channel_unlisten(const char *channel);	/* NULL: all */
-extern void goflow_message_publish(const GoflowMessage *message);	/* never blocks, drops and counts */
-extern bool goflow_message_take(Oid database, GoflowMessage *message);
+/* ---- ring.c: publish never blocks; it drops and counts ---- */
+extern void goflow_message_publish(const GoflowMessage *message);
+extern uint64 goflow_message_position(void);
+extern bool goflow_message_take(pg_atomic_uint64 *position, Oid database, GoflowMessage *message);
 extern uint64 goflow_message_dropped(void);
+
+/* ---- channel.c: an id of zeros stands for the public channel ---- */
+#define GOFLOW_PUBLIC_CHANNEL "goflow"
+#define GOFLOW_CHANNEL_TRANCHE "goflow channels"
+
+/* Anybody in this database listening to this execution, or to all of them? */
+extern bool goflow_channel_wanted(const pg_uuid_t *execution_id);
+extern bool goflow_channel_execution_wanted(const pg_uuid_t *execution_id);
+extern bool goflow_channel_public_wanted(Oid database);
+
+extern bool goflow_channel_parse(const char *channel, pg_uuid_t *execution_id);
+extern void goflow_channel_name(const pg_uuid_t *execution_id, char name[NAMEDATALEN]);
+extern void goflow_channel_prepare(void);	/* before the commit of a LISTEN */
+extern void goflow_channel_listen(const pg_uuid_t *execution_id);	/* at its commit */
+extern void goflow_channel_unlisten(const pg_uuid_t *execution_id); /* NULL: all */
 
 #endif							/* GOFLOW_LIVE_H */

@@ -6,12 +6,16 @@
  * away and rebuilt from the tables (recovery does so after every crash).
  *
  *	shmem.c		size and layout; attach
- *	queue.c		pools, the queue, claims, offered nodes; worker slots
+ *	database.c	what is known of each database; who needs it to itself
+ *	queue.c		pools, the queue, claims, offered nodes
+ *	slot.c		worker slots and the nodes in them; cancelling
  *	wake.c		what a transaction will push or wake when it commits
  *	launcher.c	the one static process: starts schedulers and workers
  *	scheduler.c	one per database: recovery, timers, sending of messages
  *	worker.c	main loop of a worker: takes work from its pool, calls the engine
  *	waiter.c	backends that wait for an execution
+ *	speed.c		learned speed of nodes
+ *	health.c	goflow.health() and goflow.installed()
  *	utility.c	ProcessUtility hook: statements that goflow must know of
  */
 #ifndef GOFLOW_PROCESS_H
@@ -67,6 +71,7 @@ extern void goflow_wake_database(void);
  * priority and age; a share only, when other workers of the pool are idle.
  * Each execution is now claimed by this worker; a node is in its slot.
  */
+#define GOFLOW_MAX_CLAIMS 64		/* executions that a worker takes at one time */
 extern GoflowWorkKind goflow_queue_take(pg_uuid_t *executions, int max, int *nexecutions,
 										GoflowInstance *instance);
 
@@ -134,7 +139,19 @@ extern void goflow_waiter_begin(const pg_uuid_t *execution_id); /* then look, th
 extern void goflow_waiter_end(void);
 extern void goflow_waiter_wake(const pg_uuid_t *execution_id);	/* by the driver after commit; cheap with no waiters */
 
+/* ---- utility.c ---- */
+
+/*
+ * Set when this backend ran a utility command, at any depth, other than SET,
+ * SHOW, NOTIFY, EXPLAIN and CALL.  The engine clears it before each node.
+ */
+extern bool goflow_utility_seen;
+
 /* ---- what others call of the processes ---- */
+
+/* A message of this database is in the ring (live/ring.c). */
+extern void goflow_scheduler_wake_message(Oid database);
+
 extern PGDLLEXPORT void goflow_launcher_main(Datum arg);
 extern PGDLLEXPORT void goflow_scheduler_main(Datum arg);
 extern PGDLLEXPORT void goflow_worker_main(Datum arg);

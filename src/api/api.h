@@ -1,0 +1,24 @@
+/*
+ * api.h
+ *		What the SQL-callable functions share.
+ */
+#ifndef GOFLOW_API_H
+#define GOFLOW_API_H
+
+#include "store/store.h"
+
+/* The row of an execution that the current user may see; else ERRCODE_GOFLOW_UNKNOWN_EXECUTION. */
+extern GoflowExecutionRow *goflow_api_execution(const pg_uuid_t *id);
+
+/* The same, for one that the current user may steer. */
+extern GoflowExecutionRow *goflow_api_own_execution(const pg_uuid_t *id);
+
+/* Values in text form as jsonb for people: runs no code of the values' types. */
+extern Jsonb *goflow_display_values(const GoflowField *fields, int nfields, ArrayType *array);
+extern Jsonb *goflow_display_value(const GoflowField *field, const char *string);
+
+/* Typed inputs of a workflow from a jsonb object, in text form, in declared order. */
+extern ArrayType *goflow_input_convert(GoflowDefinition *definition, Jsonb *input,
+									   GoflowExecutionRow *row);
+
+#endif							/* GOFLOW_API_H */

@@ -1,0 +1,335 @@
+/*
+ * start.c
+ *		start(), start_many() and run().
+ */
+#include "postgres.h"
+
+#include "api/api.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "tcop/utility.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/syscache.h"
+
+#include "engine/engine.h"
+
+PG_FUNCTION_INFO_V1(goflow_start);
+PG_FUNCTION_INFO_V1(goflow_start_many);
+PG_FUNCTION_INFO_V1(goflow_run);
+
+/* What the arguments of start() and its kin come to. */
+typedef struct Request
+{
+	GoflowDefinition *definition;
+	Oid			run_as;
+	int			priority;
+	int16		entry;
+	ArrayType  *trigger;
+} Request;
+
+static void
+refuse_if_impossible(const char *function)
+{
+	goflow_require_preloaded();
+	PreventCommandIfReadOnly(function);
+	PreventCommandIfParallelMode(function);
+	if (InSecurityRestrictedOperation())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("%s cannot be called in a security-restricted operation", function),
+				 errhint("Do not call it from an index expression or a materialized view.")));
+}
+
+/* The node an execution enters at; -1: all without "after". */
+static int16
+find_entry(GoflowDefinition *definition, const char *id)
+{
+	GoflowBody *body = definition->body;
+	GoflowNode *manual = NULL;
+	GoflowNode *trigger = NULL;
+	int			ntriggers = 0;
+	int			nmanual = 0;
+
+	if (id)
+	{
+		GoflowNode *node = goflow_definition_find_node(body, id);
+
+		if (node == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_GOFLOW_UNKNOWN_ENTRY),
+					 errmsg("workflow \"%s\" has no node \"%s\" to enter at", definition->name, id),
+					 errhint("\"entry\" is the id of a node.")));
+		return node->index;
+	}
+	for (int i = 0; i < body->nnodes; i++)
+		if (body->nodes[i]->type == GOFLOW_TYPE_TRIGGER)
+		{
+			trigger = body->nodes[i];
+			ntriggers++;
+			if (trigger->table == NULL)
+			{
+				manual = trigger;
+				nmanual++;
+			}
+		}
+	if (ntriggers == 0)
+		return -1;
+	if (nmanual == 1)
+		return manual->index;
+	if (ntriggers == 1)
+		return trigger->index;
+	ereport(ERROR,
+			(errcode(ERRCODE_GOFLOW_UNKNOWN_ENTRY),
+			 errmsg("workflow \"%s\" has several triggers to enter at", definition->name),
+			 errhint("Name one of them in \"entry\".")));
+}
+
+static ArrayType *
+manual_trigger(GoflowDefinition *definition, int16 entry)
+{
+	Datum		values[GOFLOW_TRIGGER_FIELDS] = {0};
+	bool		nulls[GOFLOW_TRIGGER_FIELDS];
+	int			n = GOFLOW_TRIGGER_FIELDS;
+	int			lower = 1;
+
+	memset(nulls, true, sizeof(nulls));
+	nulls[GOFLOW_TRIGGER_EVENT] = false;
+	values[GOFLOW_TRIGGER_EVENT] = CStringGetTextDatum("manual");
+	if (entry >= 0 && definition->nodes[entry]->type == GOFLOW_TYPE_TRIGGER)
+	{
+		nulls[GOFLOW_TRIGGER_NODE] = false;
+		values[GOFLOW_TRIGGER_NODE] = CStringGetTextDatum(definition->nodes[entry]->id);
+	}
+	return construct_md_array(values, nulls, 1, &n, &lower, TEXTOID, -1, false, TYPALIGN_INT);
+}
+
+/* priority_arg < 0 of each argument number: the function has no such argument. */
+static void
+prepare_request(FunctionCallInfo fcinfo, Request *request, int priority_arg, int entry_arg,
+				int version_arg, bool is_inline)
+{
+	char	   *name;
+	int			version = PG_ARGISNULL(version_arg) ? 0 : PG_GETARG_INT32(version_arg);
+	GoflowWorkflowRow workflow;
+	GoflowDefinition *definition;
+	const char *reason;
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("workflow must not be null")));
+	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	if (!goflow_workflow_find(name, version, &workflow))
+		ereport(ERROR,
+				(errcode(ERRCODE_GOFLOW_UNKNOWN_WORKFLOW),
+				 version ? errmsg("workflow \"%s\" has no version %d", name, version) :
+				 errmsg("workflow \"%s\" does not exist", name),
+				 errhint("See the view goflow.workflows.")));
+	if (!goflow_workflow_may_start(name, workflow.owner, GetUserId()))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to start workflow \"%s\"", name),
+				 errhint("Its owner can grant it: SELECT goflow.grant_start('%s', '%s').", name,
+						 GetUserNameFromId(GetUserId(), false))));
+
+	definition = request->definition = goflow_workflow_load(workflow.workflow_id);
+	request->run_as = definition->security_definer ? workflow.owner : GetUserId();
+	request->entry = find_entry(definition,
+								PG_ARGISNULL(entry_arg) ? NULL :
+								text_to_cstring(PG_GETARG_TEXT_PP(entry_arg)));
+	request->trigger = manual_trigger(definition, request->entry);
+	request->priority = definition->priority;
+	if (priority_arg >= 0 && !PG_ARGISNULL(priority_arg))
+		request->priority = PG_GETARG_INT32(priority_arg);
+	if (request->priority < GOFLOW_MIN_PRIORITY || request->priority > GOFLOW_MAX_PRIORITY)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("priority %d is out of range", request->priority),
+				 errhint("It must be between %d and %d.", GOFLOW_MIN_PRIORITY, GOFLOW_MAX_PRIORITY)));
+
+	if (is_inline)
+	{
+		if (request->run_as != GetUserId())
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("run() cannot run workflow \"%s\" as its owner", name),
+					 errdetail("It is marked \"security\": \"definer\"."),
+					 errhint("Use goflow.start().")));
+		return;
+	}
+	if (!goflow_role_can_run(request->run_as, &reason))
+		ereport(ERROR,
+				(errcode(ERRCODE_GOFLOW_ROLE_CANNOT_RUN),
+				 errmsg("no worker can run as role \"%s\"", GetUserNameFromId(request->run_as, false)),
+				 errhint("%s", reason)));
+	if (superuser() && workflow.owner != GetUserId() && request->run_as == GetUserId())
+		ereport(WARNING,
+				(errmsg("workflow \"%s\" of role \"%s\" will run with superuser rights", name,
+						GetUserNameFromId(workflow.owner, false)),
+				 errhint("Start it as an ordinary role, or mark it \"security\": \"definer\".")));
+}
+
+static void
+fill_row(GoflowExecutionRow *row, Request *request, Jsonb *input)
+{
+	goflow_uuid_generate(&row->id);
+	row->workflow_id = request->definition->workflow_id;
+	row->run_as = request->run_as;
+	row->state = GOFLOW_EXECUTION_QUEUED;
+	row->priority = request->priority;
+	row->entry = request->entry;
+	row->created_at = GetCurrentTimestamp();
+	row->trigger = request->trigger;
+	row->input = goflow_input_convert(request->definition, input, row);
+}
+
+static Jsonb *
+empty_object(void)
+{
+	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
+}
+
+/*
+ * start(workflow text, input jsonb, key text, priority int, entry text,
+ *		 version int) returns uuid
+ *
+ * Inserts an execution; a worker takes it when the transaction commits.
+ * Errors: WF101 unknown workflow, WF103 bad input, WF104 unknown entry, WF108
+ * the role can't run, 42501.
+ */
+Datum
+goflow_start(PG_FUNCTION_ARGS)
+{
+	Request		request;
+	GoflowExecutionRow row = {0};
+	pg_uuid_t  *id = palloc(sizeof(pg_uuid_t));
+	int			level;
+
+	refuse_if_impossible("goflow.start()");
+	prepare_request(fcinfo, &request, 3, 4, 5, false);
+	level = NewGUCNestLevel();
+	goflow_settings_apply(&request.definition->settings);
+	fill_row(&row, &request, PG_ARGISNULL(1) ? empty_object() : PG_GETARG_JSONB_P(1));
+	AtEOXact_GUC(true, level);
+	*id = row.id;
+
+	if (!PG_ARGISNULL(2) &&
+		!goflow_start_key_insert(request.definition->name, request.run_as,
+								 text_to_cstring(PG_GETARG_TEXT_PP(2)), id))
+		PG_RETURN_UUID_P(id);
+	goflow_execution_insert(&row, 1);
+	goflow_wake_execution(&row.id, row.run_as, row.priority);
+	PG_RETURN_UUID_P(id);
+}
+
+/*
+ * start_many(workflow text, inputs jsonb[], priority int, entry text,
+ *			  version int) returns setof uuid
+ *
+ * One execution per element of inputs, in its order; NULL elements are {}.
+ */
+Datum
+goflow_start_many(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	Request		request;
+	GoflowExecutionRow *rows;
+	Datum	   *elements;
+	bool	   *nulls;
+	int			n;
+	int			level;
+
+	refuse_if_impossible("goflow.start_many()");
+	if (PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("inputs must not be null")));
+	prepare_request(fcinfo, &request, 2, 3, 4, false);
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), JSONBOID, -1, false, TYPALIGN_INT,
+					  &elements, &nulls, &n);
+	rows = MemoryContextAllocHuge(CurrentMemoryContext, Max(n, 1) * sizeof(GoflowExecutionRow));
+	memset(rows, 0, Max(n, 1) * sizeof(GoflowExecutionRow));
+	level = NewGUCNestLevel();
+	goflow_settings_apply(&request.definition->settings);
+	for (int i = 0; i < n; i++)
+	{
+		Datum		value;
+		bool		isnull = false;
+
+		CHECK_FOR_INTERRUPTS();
+		fill_row(&rows[i], &request, nulls[i] ? empty_object() : DatumGetJsonbP(elements[i]));
+		value = UUIDPGetDatum(&rows[i].id);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, &value, &isnull);
+	}
+	AtEOXact_GUC(true, level);
+	if (n > 0)
+		goflow_execution_insert(rows, n);
+	for (int i = 0; i < n; i++)
+		goflow_wake_execution(&rows[i].id, rows[i].run_as, rows[i].priority);
+	return (Datum) 0;
+}
+
+/*
+ * run(workflow text, input jsonb, entry text, version int, raise boolean)
+ * returns jsonb
+ *
+ * The output; with raise => false an object with execution, state, output and
+ * error.  Errors: those of start(), the execution's own, WF107 if it must wait.
+ */
+Datum
+goflow_run(PG_FUNCTION_ARGS)
+{
+	Request		request;
+	GoflowExecutionRow *row = palloc0(sizeof(GoflowExecutionRow));
+	bool		raise = PG_ARGISNULL(4) || PG_GETARG_BOOL(4);
+	int			level;
+	JsonbParseState *state = NULL;
+	JsonbValue *result;
+
+	refuse_if_impossible("goflow.run()");
+	prepare_request(fcinfo, &request, -1, 2, 3, true);
+	level = NewGUCNestLevel();
+	goflow_settings_apply(&request.definition->settings);
+	fill_row(row, &request, PG_ARGISNULL(1) ? empty_object() : PG_GETARG_JSONB_P(1));
+	AtEOXact_GUC(true, level);
+	goflow_engine_run_inline(row, raise);
+
+	if (raise)
+	{
+		if (row->output == NULL)
+			PG_RETURN_NULL();
+		PG_RETURN_JSONB_P(row->output);
+	}
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+#define ADD(key_name, value_expr) \
+	do { \
+		JsonbValue	k = {.type = jbvString}; \
+		JsonbValue	v; \
+		k.val.string.val = (key_name); \
+		k.val.string.len = strlen(key_name); \
+		pushJsonbValue(&state, WJB_KEY, &k); \
+		value_expr; \
+		pushJsonbValue(&state, WJB_VALUE, &v); \
+	} while (0)
+#define STRING(s) (v.type = jbvString, v.val.string.val = (s), v.val.string.len = strlen(v.val.string.val))
+#define JSON(j) \
+	if ((j) != NULL) JsonbToJsonbValue((j), &v); else v.type = jbvNull
+	ADD("execution", STRING(DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&row->id)))));
+	ADD("state", STRING(unconstify(char *, goflow_state_name(row->state))));
+	ADD("output", JSON(row->output));
+	ADD("error", JSON(row->error));
+#undef ADD
+#undef STRING
+#undef JSON
+	result = pushJsonbValue(&state, WJB_END_OBJECT, NULL);
+	PG_RETURN_JSONB_P(JsonbValueToJsonb(result));
+}

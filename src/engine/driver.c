@@ -1,0 +1,593 @@
+/*
+ * driver.c
+ *		Whole transactions in a worker: batches of executions, and node mode.
+ *
+ * Driving.  A worker has claimed some executions.  One transaction after
+ * another, it loads them and runs their ready nodes; the journal's rows are
+ * flushed just before the commit.  A batch ends when its budget of nodes or
+ * time is spent, or when nothing is ready.  An execution that has more to do
+ * stays in memory for the next batch; all others are let go.
+ *
+ * Node mode.  A node that is not known to be fast, or that must not share a
+ * transaction, is never run by the driver.  The driver commits, offers it to
+ * the pool's workers (its own included) and lets the execution go.  A worker
+ * takes it, runs it in a transaction of its own, which also writes its journal
+ * row, commits, and wakes the execution.  So nothing slow holds locks of other
+ * nodes, ready nodes run side by side, and nobody waits for them: while nodes
+ * run, no one drives.
+ *
+ * Errors.  An error of one node is handled in segment.c.  An error that
+ * concerns the transaction (a deadlock, a deferred constraint at commit)
+ * throws all of the batch away: the executions are loaded again from the
+ * tables, and each of their next nodes runs in node mode.  There, an error at
+ * commit is the node's own.
+ *
+ * Why exactly once holds: effects and journal rows are in one transaction, and
+ * the journal's key admits one row per attempt.  Whoever comes second rolls
+ * back, effect included.
+ */
+#include "postgres.h"
+
+#include "engine/state.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "portability/instr_time.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+/* A claimed execution on its way through batches. */
+typedef struct Claim
+{
+	pg_uuid_t	id;
+	GoflowExecution *ex;		/* NULL: to be loaded */
+	bool		alone;			/* see above */
+	bool		touched;		/* part of the present batch */
+	ErrorData  *load_error;		/* it could not even be loaded */
+	GoflowSegmentEnd end;
+	char		old_state;
+	bool		is_ended;		/* released */
+} Claim;
+
+/* Errors of whole batches in a row after which the worker backs off. */
+#define MAX_FAILED_BATCHES 5
+
+static MemoryContext batch_context = NULL;
+
+/* The claim that is being loaded: an error then is that execution's own. */
+static Claim *loading = NULL;
+
+static void
+drop_from_memory(Claim *claim)
+{
+	if (claim->ex)
+		goflow_execution_free(claim->ex);
+	claim->ex = NULL;
+}
+
+static void
+publish(GoflowExecution *ex, char old_state)
+{
+	GoflowMessage message;
+
+	if (!goflow_public_events ||
+		!(goflow_channel_public_wanted(MyDatabaseId) || goflow_channel_wanted(&ex->row->id)))
+		return;
+	memset(&message, 0, sizeof(message));
+	message.database = MyDatabaseId;
+	message.execution_id = ex->row->id;
+	message.workflow_id = ex->definition->workflow_id;
+	message.state = ex->now.state;
+	message.at = GetCurrentTimestamp();
+	message.total = ex->total;
+	message.completed = ex->now.completed;
+	message.failed = ex->now.failed;
+	message.skipped = ex->now.skipped;
+	message.percent = ex->total == 0 ? 10000 :
+		(int) ((int64) (message.completed + message.failed + message.skipped) * 10000 / ex->total);
+
+	if (old_state == GOFLOW_EXECUTION_QUEUED)
+	{
+		message.type = GOFLOW_EVENT_EXECUTION_STARTED;
+		goflow_message_publish(&message);
+	}
+	switch (ex->now.state)
+	{
+		case GOFLOW_EXECUTION_COMPLETED:
+			message.type = GOFLOW_EVENT_EXECUTION_COMPLETED;
+			break;
+		case GOFLOW_EXECUTION_FAILED:
+			message.type = GOFLOW_EVENT_EXECUTION_FAILED;
+			break;
+		case GOFLOW_EXECUTION_CANCELLED:
+			message.type = GOFLOW_EVENT_EXECUTION_CANCELLED;
+			break;
+		default:
+			message.type = GOFLOW_EVENT_PROGRESS_UPDATE;
+			break;
+	}
+	goflow_message_publish(&message);
+}
+
+/* The execution's state as its row is to show it after this batch. */
+static char
+blocked_state(GoflowExecution *ex)
+{
+	for (int i = 0; i < ex->body->nnodes; i++)
+		if (ex->now.runs[i].state == GOFLOW_NODE_RUNNING || ex->now.runs[i].state == GOFLOW_NODE_QUEUED)
+			return GOFLOW_EXECUTION_RUNNING;
+	return GOFLOW_EXECUTION_WAITING;
+}
+
+/* Writes the row if what it shows has changed. */
+static void
+update_row(GoflowExecution *ex)
+{
+	GoflowExecutionRow *row = ex->row;
+
+	if (!goflow_execution_is_done(ex))
+		ex->now.state = blocked_state(ex);
+	if (row->state == ex->now.state)
+		return;
+	row->state = ex->now.state;
+	if (goflow_execution_is_done(ex))
+	{
+		row->finished_at = GetCurrentTimestamp();
+		row->output = ex->now.output;
+		row->error = ex->now.error;
+	}
+	goflow_writes_add(ex->writes, &ex->writes->executions, row);
+}
+
+/* Loads an claim and decides what needs no node: requests, results of helpers. */
+static void
+load_claim(Claim *claim, GoflowWrites *writes)
+{
+	GoflowInstance *instances = palloc(GOFLOW_MAX_INSTANCES * sizeof(GoflowInstance));
+	int			ninstances;
+	GoflowExecution *ex;
+
+	/* in this order: what is not in the list has its row in the snapshot */
+	goflow_queue_begin_look(&claim->id);
+	ninstances = goflow_queue_instances(&claim->id, instances, GOFLOW_MAX_INSTANCES);
+	ex = claim->ex = goflow_execution_load(&claim->id, writes, instances, ninstances);
+	pfree(instances);
+	if (ex == NULL || ex->inactive)
+		return;
+
+	claim->old_state = ex->row->state;
+	ex->alone = claim->alone;
+	if (ex->cancel_requested)
+	{
+		Jsonb	   *error;
+		MemoryContext old = MemoryContextSwitchTo(ex->context);
+
+		error = goflow_error_make(ERRCODE_GOFLOW_EXECUTION_CANCELLED, "execution was cancelled",
+								  ex->cancel_reason);
+		MemoryContextSwitchTo(old);
+		if (ex->row->started_at == 0)
+			ex->row->started_at = GetCurrentTimestamp();
+		goflow_cascade_stop(ex, GOFLOW_EXECUTION_CANCELLED, error);
+	}
+	else if (ex->now.failed > 0)
+		goflow_cascade_stop(ex, GOFLOW_EXECUTION_FAILED, ex->now.error);
+	else if (ex->started)
+		goflow_cascade_settle_all(ex);
+}
+
+/* Once in a worker's life. */
+static void
+prepare_worker(void)
+{
+	if (batch_context)
+		return;
+	batch_context = AllocSetContextCreate(TopMemoryContext, "goflow batch", ALLOCSET_DEFAULT_SIZES);
+	goflow_session_init();
+}
+
+/* An execution that can't be loaded has failed: its definition no longer fits this database. */
+static void
+fail_unloadable(Claim *claim, GoflowWrites *writes)
+{
+	GoflowExecutionRow *row = goflow_execution_read(&claim->id);
+
+	if (row && !goflow_execution_is_finished(row->state))
+	{
+		row->state = GOFLOW_EXECUTION_FAILED;
+		row->finished_at = GetCurrentTimestamp();
+		row->error = goflow_error_to_jsonb(claim->load_error, NULL, 0);
+		goflow_writes_add(writes, &writes->executions, row);
+	}
+}
+
+/* One transaction over as many claims as fit. */
+static void
+run_batch(Claim *claims, int nclaims)
+{
+	GoflowWrites *writes;
+	GoflowBudget budget;
+
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	MemoryContextSwitchTo(batch_context);
+	writes = goflow_writes_create(batch_context);
+	budget.nodes = goflow_batch_nodes;
+	budget.deadline = TimestampTzPlusMilliseconds(GetCurrentTransactionStartTimestamp(),
+												  goflow_batch_time);
+
+	for (int i = 0; i < nclaims && budget.nodes > 0; i++)
+	{
+		Claim	   *claim = &claims[i];
+
+		if (claim->is_ended)
+			continue;
+
+		/* somebody asked something of it while it was in memory */
+		if (claim->ex && goflow_queue_was_woken(&claim->id))
+			drop_from_memory(claim);
+		claim->touched = true;
+		if (claim->load_error)
+		{
+			fail_unloadable(claim, writes);
+			claim->end = GOFLOW_SEGMENT_DONE;
+			continue;
+		}
+		if (claim->ex == NULL)
+		{
+			loading = claim;
+			load_claim(claim, writes);
+			loading = NULL;
+		}
+		else
+		{
+			claim->ex->writes = writes;
+			claim->old_state = claim->ex->row->state;
+		}
+		if (claim->ex == NULL || claim->ex->inactive)
+		{
+			claim->end = GOFLOW_SEGMENT_DONE;
+			continue;
+		}
+		goflow_session_apply(claim->ex->definition);
+		claim->ex->careful = false;
+		claim->end = goflow_execution_is_done(claim->ex) ? GOFLOW_SEGMENT_DONE :
+			goflow_segment_run(claim->ex, &budget);
+		update_row(claim->ex);
+
+		if (GetCurrentTimestamp() >= budget.deadline || goflow_queue_should_yield())
+			break;
+	}
+	goflow_writes_flush(writes);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	goflow_session_transaction_ended(true);
+}
+
+/* Everything that may be seen or done only after the commit. */
+static void
+after_commit(Claim *claim, GoflowInstance *adopted, bool may_adopt)
+{
+	GoflowExecution *ex = claim->ex;
+	bool		requeue = false;
+	ListCell   *lc;
+
+	if (ex == NULL || ex->inactive)
+	{
+		goflow_tracker_close(&claim->id);
+		if (claim->load_error)
+			goflow_waiter_wake(&claim->id);
+		drop_from_memory(claim);
+		goflow_queue_release(&claim->id, false);
+		claim->is_ended = true;
+		return;
+	}
+
+	if (claim->old_state != ex->now.state || goflow_channel_wanted(&claim->id))
+		publish(ex, claim->old_state);
+	foreach(lc, ex->withdrawn)
+		(void) goflow_queue_withdraw(lfirst(lc));
+	ex->withdrawn = NIL;
+	if (goflow_execution_is_done(ex))
+	{
+		goflow_tracker_close(&claim->id);
+		goflow_waiter_wake(&claim->id);
+	}
+	else if (claim->end == GOFLOW_SEGMENT_FULL)
+		return;
+
+	for (int i = 0; i < ex->body->nnodes; i++)
+	{
+		GoflowNodeRun *run = &ex->now.runs[i];
+		GoflowInstance instance;
+
+		if (!run->to_offer)
+			continue;
+		memset(&instance, 0, sizeof(instance));
+		instance.execution_id = claim->id;
+		instance.node = ex->body->nodes[i]->index;
+		instance.attempt = run->attempt;
+		instance.seq = run->seq;
+		run->to_offer = false;
+		if (may_adopt)
+		{
+			*adopted = instance;
+			goflow_queue_adopt(&instance);
+			may_adopt = false;
+		}
+		else if (!goflow_queue_offer(&instance))
+		{
+			/* no room now; who drives it next finds the node ready */
+			requeue = true;
+			break;
+		}
+	}
+	drop_from_memory(claim);
+	goflow_queue_release(&claim->id, requeue);
+	claim->is_ended = true;
+}
+
+/*
+ * The transaction of a batch failed: all of it is rolled back.  The executions
+ * are loaded again, and run their next nodes in node mode.  If that does not
+ * help either (a full disk, say), they go back to the queue and the error is
+ * the worker's.
+ */
+static void
+undo_batch(Claim *claims, int nclaims, ErrorData *error, int failures)
+{
+	ereport(LOG,
+			(errmsg("a batch of nodes was rolled back: %s", error->message),
+			 errdetail("Its nodes run one by one.")));
+
+	if (loading)
+		loading->load_error = error;
+	loading = NULL;
+	for (int i = 0; i < nclaims; i++)
+	{
+		drop_from_memory(&claims[i]);
+		claims[i].alone = true;
+		claims[i].touched = false;
+		if (failures > MAX_FAILED_BATCHES && !claims[i].is_ended)
+			goflow_queue_release(&claims[i].id, true);
+	}
+	MemoryContextReset(batch_context);
+	if (failures > MAX_FAILED_BATCHES)
+		ThrowErrorData(error);
+}
+
+/* NULL, or the error that the batch's transaction was rolled back for. */
+static ErrorData *
+try_batch(Claim *claims, int nclaims)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ErrorData  *volatile error = NULL;
+
+	PG_TRY();
+	{
+		run_batch(claims, nclaims);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		goflow_session_transaction_ended(false);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	return error;
+}
+
+/*
+ * Drives executions that this worker has claimed until each is finished, waits,
+ * or has nodes in node mode; then lets it go.
+ */
+void
+goflow_engine_drive(const pg_uuid_t *executions, int nexecutions)
+{
+	Claim	   *claims;
+	int			open = nexecutions;
+	int			failures = 0;
+	GoflowInstance adopted;
+
+	prepare_worker();
+	claims = palloc0(nexecutions * sizeof(Claim));
+	for (int i = 0; i < nexecutions; i++)
+		claims[i].id = executions[i];
+	memset(&adopted, 0, sizeof(adopted));
+	adopted.attempt = 0;
+
+	while (open > 0)
+	{
+		ErrorData  *error;
+
+		for (int i = 0; i < nexecutions; i++)
+			claims[i].touched = false;
+		error = try_batch(claims, nexecutions);
+		if (error)
+		{
+			undo_batch(claims, nexecutions, error, ++failures);
+			continue;
+		}
+		for (int i = 0; i < nexecutions; i++)
+			if (claims[i].touched)
+			{
+				failures = 0;
+				after_commit(&claims[i], &adopted, open == 1 && adopted.attempt == 0);
+				if (claims[i].is_ended)
+					open--;
+			}
+		MemoryContextReset(batch_context);
+	}
+	pgstat_report_stat(false);
+	pfree(claims);
+	if (adopted.attempt > 0)
+		goflow_engine_run_node(&adopted);
+}
+
+/* Journals what a node in node mode came to: its result, or its error. */
+static void
+record_failure(const GoflowInstance *instance, ErrorData *error, TimestampTz started_at, int duration)
+{
+	GoflowWrites *writes;
+	GoflowExecution *ex;
+
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	MemoryContextSwitchTo(batch_context);
+	writes = goflow_writes_create(batch_context);
+	ex = goflow_execution_load(&instance->execution_id, writes, NULL, 0);
+	if (ex && !ex->inactive)
+	{
+		GoflowNode *node = ex->definition->nodes[instance->node];
+		GoflowNodeRun *run = &ex->now.runs[node->position];
+
+		if (run->state != GOFLOW_NODE_FAILED && run->state != GOFLOW_NODE_COMPLETED &&
+			run->state != GOFLOW_NODE_CANCELLED)
+		{
+			run->attempt = instance->attempt;
+			run->seq = instance->seq;
+			goflow_execution_record(ex, node, GOFLOW_NODE_FAILED, started_at, duration,
+									goflow_error_to_jsonb(error, node, instance->attempt));
+			goflow_writes_flush(writes);
+		}
+	}
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	if (ex)
+		goflow_execution_free(ex);
+}
+
+static void
+describe_instance(void *arg)
+{
+	GoflowNode *node = *(GoflowNode **) arg;
+
+	if (node)
+		errcontext("node \"%s\" of workflow \"%s\", version %d",
+				   node->id, node->definition->name, node->definition->version);
+}
+
+static int
+elapsed(instr_time before)
+{
+	instr_time	after;
+
+	INSTR_TIME_SET_CURRENT(after);
+	INSTR_TIME_SUBTRACT(after, before);
+	return (int) Min(INSTR_TIME_GET_MICROSEC(after), (uint64) PG_INT32_MAX);
+}
+
+/*
+ * Runs the node in this worker's slot in a transaction of its own.  If it was
+ * decided otherwise meanwhile (cancelled, done by somebody), nothing happens.
+ */
+void
+goflow_engine_run_node(const GoflowInstance *instance)
+{
+	MemoryContext old = CurrentMemoryContext;
+	GoflowNode *volatile node = NULL;
+	GoflowExecution *volatile ex = NULL;
+	TimestampTz started_at = GetCurrentTimestamp();
+	instr_time	before;
+	Oid			role = goflow_worker_role();
+	volatile int priority = 0;
+	volatile bool committing = false;
+	ErrorContextCallback context = {.callback = describe_instance, .arg = (void *) &node,
+	.previous = error_context_stack};
+
+	prepare_worker();
+	INSTR_TIME_SET_CURRENT(before);
+
+	PG_TRY();
+	{
+		GoflowWrites *writes;
+		GoflowNodeRun *run = NULL;
+
+		error_context_stack = &context;
+		StartTransactionCommand();
+		PushActiveSnapshot(GetTransactionSnapshot());
+		MemoryContextSwitchTo(batch_context);
+		writes = goflow_writes_create(batch_context);
+		ex = goflow_execution_load(&instance->execution_id, writes, NULL, 0);
+		if (ex && !ex->inactive && !ex->cancel_requested)
+		{
+			node = ex->definition->nodes[instance->node];
+			run = &ex->now.runs[node->position];
+			priority = ex->row->priority;
+		}
+		if (run && (run->state == GOFLOW_NODE_IDLE || run->attempt < instance->attempt))
+		{
+			char	   *activity = psprintf("node \"%s\" of workflow \"%s\": %s", node->id,
+											node->definition->name,
+											node->expr ? node->expr->text : "");
+			int			duration;
+
+			pgstat_report_activity(STATE_RUNNING, activity);
+			run->state = GOFLOW_NODE_RUNNING;
+			run->attempt = instance->attempt;
+			run->seq = instance->seq;
+			goflow_execution_track(ex, node->index);
+			goflow_session_apply(ex->definition);
+			if (SPI_connect() != SPI_OK_CONNECT)
+				elog(ERROR, "SPI_connect failed");
+			MemoryContextSwitchTo(batch_context);
+			goflow_session_node_begin(&node->settings, false);
+			(void) goflow_node_execute(ex, node);
+			goflow_session_node_end();
+			duration = elapsed(before);
+			if (SPI_finish() != SPI_OK_FINISH)
+				elog(ERROR, "SPI_finish failed");
+			MemoryContextSwitchTo(batch_context);
+			goflow_execution_record(ex, node, GOFLOW_NODE_COMPLETED, started_at, duration, NULL);
+			goflow_writes_flush(writes);
+			committing = true;
+			if (goflow_session_must_run_alone())
+				goflow_speed_set(ex->definition->workflow_id, node->index, GOFLOW_SPEED_ALONE);
+			else
+				goflow_speed_learn(ex->definition->workflow_id, node->index, duration);
+		}
+		PopActiveSnapshot();
+		CommitTransactionCommand();
+		goflow_session_transaction_ended(true);
+		error_context_stack = context.previous;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		error_context_stack = context.previous;
+		goflow_session_fuse_off();
+		MemoryContextSwitchTo(old);
+		error = CopyErrorData();
+		FlushErrorState();
+
+		/* a deferred constraint: it must never share a commit with others */
+		if (node && committing)
+			goflow_speed_set(node->definition->workflow_id, node->index, GOFLOW_SPEED_ALONE);
+		AbortCurrentTransaction();
+		goflow_session_transaction_ended(false);
+		MemoryContextSwitchTo(old);
+
+		/*
+		 * Interrupted because the execution was cancelled, or somebody else
+		 * has stored this attempt: its driver decides.
+		 */
+		if (!goflow_worker_cancel_requested() && !goflow_journal_is_duplicate(error))
+			record_failure(instance, error, started_at, elapsed(before));
+		MemoryContextSwitchTo(old);
+		FreeErrorData(error);
+	}
+	PG_END_TRY();
+
+	if (ex)
+		goflow_execution_free(ex);
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(batch_context);
+	goflow_session_clean();
+	pgstat_report_stat(false);
+	pgstat_report_activity(STATE_IDLE, NULL);
+	goflow_queue_node_done(role, priority);
+}

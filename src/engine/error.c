@@ -1,0 +1,100 @@
+/*
+ * error.c
+ *		Errors as they are kept in the journal (jsonb), and raised again.
+ *
+ * Keys: code (SQLSTATE), message, detail, hint, context, node, attempt; those
+ * without a value are left out.
+ */
+#include "postgres.h"
+
+#include "engine/state.h"
+
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+
+enum
+{
+	KEY_CODE, KEY_MESSAGE, KEY_DETAIL, KEY_HINT, KEY_CONTEXT, KEY_NODE, KEY_ATTEMPT, KEYS
+};
+
+static char *keys[KEYS] = {"code", "message", "detail", "hint", "context", "node", "attempt"};
+static Oid	key_types[KEYS] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT4OID};
+
+static Jsonb *
+make(const char **strings, int attempt)
+{
+	Datum		values[KEYS];
+	bool		nulls[KEYS];
+	Jsonb	   *json;
+
+	for (int i = 0; i < KEY_ATTEMPT; i++)
+	{
+		nulls[i] = strings[i] == NULL;
+		values[i] = strings[i] ? CStringGetTextDatum(strings[i]) : (Datum) 0;
+	}
+	nulls[KEY_ATTEMPT] = attempt <= 0;
+	values[KEY_ATTEMPT] = Int32GetDatum(attempt);
+	json = goflow_fields_to_jsonb(keys, key_types, KEYS, values, nulls);
+	return DatumGetJsonbP(DirectFunctionCall1(jsonb_strip_nulls, JsonbPGetDatum(json)));
+}
+
+/* node: where it happened, or NULL; attempt 0: none. */
+Jsonb *
+goflow_error_to_jsonb(const ErrorData *error, GoflowNode *node, int attempt)
+{
+	const char *strings[KEYS] = {0};
+
+	strings[KEY_CODE] = unpack_sql_state(error->sqlerrcode);
+	strings[KEY_MESSAGE] = error->message;
+	strings[KEY_DETAIL] = error->detail;
+	strings[KEY_HINT] = error->hint;
+	strings[KEY_CONTEXT] = error->context;
+	strings[KEY_NODE] = node ? node->id : NULL;
+	return make(strings, attempt);
+}
+
+Jsonb *
+goflow_error_make(int code, const char *message, const char *detail)
+{
+	const char *strings[KEYS] = {0};
+
+	strings[KEY_CODE] = unpack_sql_state(code);
+	strings[KEY_MESSAGE] = message;
+	strings[KEY_DETAIL] = detail;
+	return make(strings, 0);
+}
+
+static char *
+get(Jsonb *error, int key)
+{
+	JsonbValue	buffer;
+	JsonbValue *value = getKeyJsonValueFromContainer(&error->root, keys[key], strlen(keys[key]), &buffer);
+
+	if (value == NULL || value->type != jbvString)
+		return NULL;
+	return pnstrdup(value->val.string.val, value->val.string.len);
+}
+
+/* Raises the error that an execution of this workflow ended with. */
+void
+goflow_error_raise(Jsonb *error, const char *workflow)
+{
+	char	   *code = get(error, KEY_CODE);
+	char	   *message = get(error, KEY_MESSAGE);
+	char	   *detail = get(error, KEY_DETAIL);
+	char	   *hint = get(error, KEY_HINT);
+	char	   *context = get(error, KEY_CONTEXT);
+	char	   *node = get(error, KEY_NODE);
+
+	ereport(ERROR,
+			(errcode(code && strlen(code) == 5 ?
+					 MAKE_SQLSTATE(code[0], code[1], code[2], code[3], code[4]) :
+					 ERRCODE_GOFLOW_NODE_FAILED),
+			 errmsg_internal("%s", message ? message : "execution failed"),
+			 detail ? errdetail_internal("%s", detail) : 0,
+			 hint ? errhint("%s", hint) : 0,
+			 context ? errcontext_msg("%s", context) : 0,
+			 node ? errcontext("node \"%s\" of workflow \"%s\"", node, workflow) :
+			 errcontext("workflow \"%s\"", workflow)));
+}

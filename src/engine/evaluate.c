@@ -1,0 +1,606 @@
+/*
+ * evaluate.c
+ *		Plans of the definition's SQL texts, and running them.
+ *
+ * A text is prepared once per process (SPI_prepare_extended with the parser
+ * hooks of definition/reference.c) and kept; the server replans it when
+ * something it depends on changes.  References are parameters: their values
+ * are looked up in the execution's memory, typed.
+ *
+ * An expression without tables, aggregates and sub-selects is "simple": its
+ * plan is a Result node, and its expression tree is evaluated directly, as
+ * PL/pgSQL does it, at a twentieth of the executor's price.  Such state lives
+ * for one transaction, since it holds looked-up functions.
+ *
+ * Many-row nodes are ephemeral named relations of the SPI connection, as a
+ * trigger's transition tables are.
+ */
+#include "postgres.h"
+
+#include "engine/state.h"
+
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "executor/executor.h"
+#include "executor/tstoreReceiver.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
+#include "parser/parse_coerce.h"
+#include "tcop/utility.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+typedef struct GoflowPlan
+{
+	SPIPlanPtr	spi;
+	bool		is_checked;		/* is_simple and is_fast are known */
+	bool		is_simple;		/* to be evaluated directly */
+	bool		is_fast;		/* simple, and calls built-in functions without effects only */
+	bool		is_mutable;		/* needs a snapshot */
+
+	/* per transaction */
+	LocalTransactionId lxid;
+	ExprState  *state;			/* of a simple expression */
+	ExprContext *econtext;
+	Oid			source_type;	/* of cast */
+	ExprState  *cast;			/* from the result's type to the target; NULL: none needed */
+	bool		cast_ready;
+} GoflowPlan;
+
+/* Makes the many-row nodes that an expression could read known to SPI, without data. */
+static void
+register_names(GoflowExpr *expr, bool on)
+{
+	GoflowBody *body = expr->node ? expr->node->body : expr->definition->body;
+
+	for (int i = 0; i < body->nnodes; i++)
+	{
+		GoflowNode *node = body->nodes[i];
+		EphemeralNamedRelation enr;
+
+		if (node->type != GOFLOW_TYPE_SQL || node->rows != GOFLOW_ROWS_MANY ||
+			(expr->node && !bms_is_member(i, expr->node->ancestors)))
+			continue;
+		if (!on)
+		{
+			SPI_unregister_relation(node->id);
+			continue;
+		}
+		enr = palloc0(sizeof(EphemeralNamedRelationData));
+		enr->md.name = node->id;
+		enr->md.reliddesc = InvalidOid;
+		enr->md.tupdesc = goflow_node_row_descriptor(node);
+		enr->md.enrtype = ENR_NAMED_TUPLESTORE;
+		if (SPI_register_relation(enr) != SPI_OK_REL_REGISTER)
+			elog(ERROR, "could not register relation \"%s\"", node->id);
+	}
+}
+
+static void
+register_rows(GoflowExecution *ex, GoflowExpr *expr)
+{
+	ListCell   *lc;
+
+	foreach(lc, expr->relations)
+	{
+		GoflowNode *node = lfirst(lc);
+		EphemeralNamedRelation enr = palloc0(sizeof(EphemeralNamedRelationData));
+
+		enr->md.name = node->id;
+		enr->md.reliddesc = InvalidOid;
+		enr->md.tupdesc = goflow_node_row_descriptor(node);
+		enr->md.enrtype = ENR_NAMED_TUPLESTORE;
+		enr->reldata = goflow_execution_rows(ex, node);
+		enr->md.enrtuples = tuplestore_tuple_count(enr->reldata);
+		if (SPI_register_relation(enr) != SPI_OK_REL_REGISTER)
+			elog(ERROR, "could not register relation \"%s\"", node->id);
+	}
+}
+
+static void
+unregister_rows(GoflowExpr *expr)
+{
+	ListCell   *lc;
+
+	foreach(lc, expr->relations)
+		SPI_unregister_relation(((GoflowNode *) lfirst(lc))->id);
+}
+
+static GoflowPlan *
+get_plan(GoflowExpr *expr)
+{
+	GoflowPlan *plan = expr->plan;
+	SPIPrepareOptions options;
+	List	   *sources;
+	ListCell   *lc;
+
+	if (plan)
+		return plan;
+
+	memset(&options, 0, sizeof(options));
+	options.parserSetup = goflow_reference_setup;
+	options.parserSetupArg = expr;
+	options.parseMode = expr->is_statement ? RAW_PARSE_DEFAULT : RAW_PARSE_PLPGSQL_EXPR;
+	options.cursorOptions = CURSOR_OPT_PARALLEL_OK;
+
+	plan = MemoryContextAllocZero(expr->definition->context, sizeof(GoflowPlan));
+	register_names(expr, true);
+	plan->spi = SPI_prepare_extended(expr->text, &options);
+	if (plan->spi == NULL)
+		elog(ERROR, "SPI_prepare_extended failed: %s", SPI_result_code_string(SPI_result));
+	register_names(expr, false);
+
+	sources = SPI_plan_get_plan_sources(plan->spi);
+	foreach(lc, sources)
+	{
+		CachedPlanSource *source = lfirst(lc);
+		ListCell   *lq;
+
+		foreach(lq, source->query_list)
+			goflow_reference_collect_relations(expr, lfirst(lq));
+	}
+	SPI_keepplan(plan->spi);
+	expr->plan = plan;
+	return plan;
+}
+
+static ParamListInfo
+make_params(GoflowExecution *ex, GoflowExpr *expr)
+{
+	ParamListInfo params;
+
+	if (expr->nrefs == 0)
+		return NULL;
+	params = makeParamList(expr->nrefs);
+	for (int i = 0; i < expr->nrefs; i++)
+	{
+		ParamExternData *param = &params->params[i];
+
+		param->value = goflow_execution_value(ex, &expr->refs[i], &param->isnull);
+		param->ptype = expr->refs[i].type;
+		param->pflags = PARAM_FLAG_CONST;
+	}
+	return params;
+}
+
+/* A query that is nothing but one expression. */
+static bool
+is_simple_query(Query *query)
+{
+	return query->commandType == CMD_SELECT &&
+		query->rtable == NIL &&
+		!query->hasAggs && !query->hasWindowFuncs && !query->hasTargetSRFs &&
+		!query->hasSubLinks && query->cteList == NIL &&
+		query->jointree->fromlist == NIL && query->jointree->quals == NULL &&
+		query->groupClause == NIL && query->groupingSets == NIL && query->havingQual == NULL &&
+		query->windowClause == NIL && query->distinctClause == NIL && query->sortClause == NIL &&
+		query->limitOffset == NULL && query->limitCount == NULL && query->setOperations == NULL &&
+		list_length(query->targetList) == 1;
+}
+
+static bool
+is_user_function(Oid function, void *context)
+{
+	return function >= FirstNormalObjectId;
+}
+
+static bool
+calls_user_code(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (check_functions_in_node(node, is_user_function, NULL))
+		return true;
+	if (IsA(node, CoerceToDomain) || IsA(node, SubPlan))
+		return true;
+	return expression_tree_walker(node, calls_user_code, context);
+}
+
+/*
+ * The expression of a simple plan, copied into the current context; NULL if
+ * the plan is not simple after all.
+ */
+static Expr *
+get_simple_expression(GoflowPlan *plan)
+{
+	CachedPlan *cached = SPI_plan_get_cached_plan(plan->spi);
+	PlannedStmt *statement;
+	Expr	   *result = NULL;
+
+	if (cached == NULL)
+		return NULL;
+	if (list_length(cached->stmt_list) == 1)
+	{
+		statement = linitial_node(PlannedStmt, cached->stmt_list);
+		if (statement->commandType == CMD_SELECT && IsA(statement->planTree, Result) &&
+			outerPlan(statement->planTree) == NULL &&
+			((Result *) statement->planTree)->resconstantqual == NULL &&
+			list_length(statement->planTree->targetlist) == 1)
+			result = copyObject(linitial_node(TargetEntry, statement->planTree->targetlist)->expr);
+	}
+	ReleaseCachedPlan(cached, CurrentResourceOwner);
+	return result;
+}
+
+/* Brings the per-transaction state up to date. */
+static void
+begin_transaction(GoflowPlan *plan)
+{
+	MemoryContext old;
+	Expr	   *expr;
+
+	if (plan->lxid == GoflowLocalTransactionId())
+		return;
+	plan->lxid = GoflowLocalTransactionId();
+	plan->state = NULL;
+	plan->cast = NULL;
+	plan->cast_ready = false;
+
+	if (!plan->is_checked)
+	{
+		List	   *sources = SPI_plan_get_plan_sources(plan->spi);
+		CachedPlanSource *source = list_length(sources) == 1 ? linitial(sources) : NULL;
+
+		plan->is_simple = source && list_length(source->query_list) == 1 &&
+			is_simple_query(linitial(source->query_list));
+		plan->is_checked = true;
+	}
+
+	old = MemoryContextSwitchTo(TopTransactionContext);
+	plan->econtext = CreateStandaloneExprContext();
+	if (plan->is_simple)
+	{
+		expr = get_simple_expression(plan);
+		if (expr)
+		{
+			plan->is_mutable = contain_mutable_functions((Node *) expr);
+			plan->is_fast = !contain_volatile_functions((Node *) expr) &&
+				!calls_user_code((Node *) expr, NULL);
+			plan->state = ExecInitExpr(expr, NULL);
+		}
+	}
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * Assignment cast between two types, as PL/pgSQL's assignments have it.  The
+ * state is of this transaction.
+ */
+static void
+prepare_cast(GoflowPlan *plan, GoflowExpr *expr, Oid source, int32 source_typmod)
+{
+	CaseTestExpr *placeholder;
+	Node	   *cast;
+	MemoryContext old;
+
+	if (plan->cast_ready && plan->source_type == source)
+		return;
+	plan->cast = NULL;
+	plan->source_type = source;
+	plan->cast_ready = true;
+	if (!OidIsValid(expr->target) ||
+		(source == expr->target && (expr->target_typmod < 0 || expr->target_typmod == source_typmod)))
+		return;
+
+	old = MemoryContextSwitchTo(TopTransactionContext);
+	placeholder = makeNode(CaseTestExpr);
+	placeholder->typeId = source;
+	placeholder->typeMod = source_typmod;
+	placeholder->collation = get_typcollation(source);
+	cast = coerce_to_target_type(NULL, (Node *) placeholder, source,
+								 expr->target, expr->target_typmod,
+								 COERCION_ASSIGNMENT, COERCE_IMPLICIT_CAST, -1);
+	if (cast == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_GOFLOW_TYPE_MISMATCH),
+				 errmsg("\"%s\" is of type %s but must be %s", expr->key,
+						format_type_be(source), format_type_be(expr->target)),
+				 errhint("Cast it to %s.", format_type_be(expr->target))));
+	if (!IsA(cast, CaseTestExpr))
+		plan->cast = ExecInitExpr(expression_planner((Expr *) cast), NULL);
+	MemoryContextSwitchTo(old);
+}
+
+/* A bare literal is read as a value of the target's type, or as text. */
+static Datum
+read_literal(GoflowExpr *expr, Datum value, bool isnull, Oid *type, int32 *typmod)
+{
+	Oid			input;
+	Oid			ioparam;
+
+	*type = OidIsValid(expr->target) ? getBaseType(expr->target) : TEXTOID;
+	*typmod = -1;
+	if (isnull)
+		return (Datum) 0;
+	getTypeInputInfo(*type, &input, &ioparam);
+	return OidInputFunctionCall(input, DatumGetCString(value), ioparam, -1);
+}
+
+/* Copies a value by reference into the execution's memory, detoasted. */
+static Datum
+keep_value(GoflowExecution *ex, Datum value, int16 length)
+{
+	MemoryContext old = MemoryContextSwitchTo(ex->context);
+
+	value = length == -1 ? PointerGetDatum(PG_DETOAST_DATUM_COPY(value)) :
+		datumCopy(value, false, length);
+	MemoryContextSwitchTo(old);
+	return value;
+}
+
+/*
+ * Evaluates an expression, coerced to its target if it has one.  The result
+ * is in the execution's memory.  Needs SPI and an active snapshot.
+ */
+Datum
+goflow_evaluate(GoflowExecution *ex, GoflowExpr *expr, bool *isnull, Oid *type, int32 *typmod)
+{
+	GoflowPlan *plan = get_plan(expr);
+	ParamListInfo params;
+	Datum		value;
+	Oid			result_type;
+	int32		result_typmod = -1;
+
+	begin_transaction(plan);
+	params = make_params(ex, expr);
+
+	if (plan->state)
+	{
+		MemoryContext old;
+
+		result_type = exprType((Node *) plan->state->expr);
+		result_typmod = exprTypmod((Node *) plan->state->expr);
+		if (plan->is_mutable)
+		{
+			CommandCounterIncrement();
+			PushActiveSnapshot(GetTransactionSnapshot());
+		}
+		ResetExprContext(plan->econtext);
+		plan->econtext->ecxt_param_list_info = params;
+		old = MemoryContextSwitchTo(plan->econtext->ecxt_per_tuple_memory);
+		value = ExecEvalExpr(plan->state, plan->econtext, isnull);
+		MemoryContextSwitchTo(old);
+		plan->econtext->ecxt_param_list_info = NULL;
+		if (plan->is_mutable)
+			PopActiveSnapshot();
+	}
+	else
+	{
+		SPIExecuteOptions options;
+		int			rc;
+
+		memset(&options, 0, sizeof(options));
+		options.params = params;
+		options.must_return_tuples = true;
+		options.tcount = 2;
+		register_rows(ex, expr);
+		rc = SPI_execute_plan_extended(plan->spi, &options);
+		unregister_rows(expr);
+		if (rc < 0 || SPI_tuptable == NULL)
+			elog(ERROR, "SPI_execute_plan_extended failed: %s", SPI_result_code_string(rc));
+		if (SPI_processed > 1)
+			ereport(ERROR,
+					(errcode(ERRCODE_GOFLOW_TOO_MANY_ROWS),
+					 errmsg("expression \"%s\" returned more than one row", expr->key)));
+		result_type = TupleDescAttr(SPI_tuptable->tupdesc, 0)->atttypid;
+		result_typmod = TupleDescAttr(SPI_tuptable->tupdesc, 0)->atttypmod;
+		*isnull = true;
+		value = (Datum) 0;
+		if (SPI_processed == 1)
+			value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, isnull);
+		ResetExprContext(plan->econtext);
+	}
+
+	if (result_type == UNKNOWNOID)
+		value = read_literal(expr, value, *isnull, &result_type, &result_typmod);
+
+	/* NULL is coerced too: a domain may refuse it */
+	prepare_cast(plan, expr, result_type, result_typmod);
+	if (plan->cast)
+	{
+		MemoryContext old = MemoryContextSwitchTo(plan->econtext->ecxt_per_tuple_memory);
+
+		plan->econtext->caseValue_datum = value;
+		plan->econtext->caseValue_isNull = *isnull;
+		value = ExecEvalExpr(plan->cast, plan->econtext, isnull);
+		MemoryContextSwitchTo(old);
+	}
+	if (OidIsValid(expr->target))
+	{
+		result_type = expr->target;
+		result_typmod = expr->target_typmod;
+	}
+
+	if (!*isnull)
+	{
+		int16		length;
+		bool		by_value;
+
+		get_typlenbyval(result_type, &length, &by_value);
+		if (!by_value)
+			value = keep_value(ex, value, length);
+	}
+	if (!plan->state && SPI_tuptable)
+		SPI_freetuptable(SPI_tuptable);
+	if (type)
+		*type = result_type;
+	if (typmod)
+		*typmod = result_typmod;
+	return value;
+}
+
+/* True if evaluating it can neither take long nor have an effect.  Needs SPI. */
+bool
+goflow_evaluate_is_simple(GoflowExpr *expr)
+{
+	GoflowPlan *plan = get_plan(expr);
+
+	begin_transaction(plan);
+	return plan->state != NULL && plan->is_fast;
+}
+
+static void
+raise_outdated(GoflowExpr *expr, const char *detail)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_GOFLOW_DEFINITION_OUTDATED),
+			 errmsg("node \"%s\" does not return what it did when the workflow was defined",
+					expr->node->id),
+			 errdetail_internal("%s", detail),
+			 errhint("Define the workflow again.")));
+}
+
+/*
+ * Where the definition's columns are in a result.  Columns are compared by
+ * name and type; others are ignored.
+ */
+static int *
+map_columns(GoflowExpr *expr, const GoflowField *fields, int nfields, TupleDesc tupdesc)
+{
+	int		   *map = palloc(nfields * sizeof(int));
+
+	for (int i = 0; i < nfields; i++)
+	{
+		int			found = -1;
+
+		for (int j = 0; j < tupdesc->natts && found < 0; j++)
+			if (strcmp(NameStr(TupleDescAttr(tupdesc, j)->attname), fields[i].name) == 0)
+				found = j;
+		if (found < 0)
+			raise_outdated(expr, psprintf("Column \"%s\" is missing.", fields[i].name));
+		if (TupleDescAttr(tupdesc, found)->atttypid != fields[i].type)
+			raise_outdated(expr, psprintf("Column \"%s\" is of type %s, it was %s.", fields[i].name,
+										  format_type_be(TupleDescAttr(tupdesc, found)->atttypid),
+										  format_type_be(fields[i].type)));
+		map[i] = found;
+	}
+	return map;
+}
+
+/* Rows of a many-row node, from a result into a tuplestore of its declared columns. */
+static Tuplestorestate *
+collect_rows(GoflowExecution *ex, GoflowExpr *expr, SPITupleTable *table)
+{
+	GoflowNode *node = expr->node;
+	MemoryContext old = MemoryContextSwitchTo(ex->context);
+	Tuplestorestate *rows = tuplestore_begin_heap(true, true, work_mem);
+	TupleDesc	tupdesc;
+	int		   *map;
+	Datum	   *values;
+	bool	   *nulls;
+
+	MemoryContextSwitchTo(old);
+	goflow_execution_keep_rows(ex, node, rows);
+	tupdesc = goflow_node_row_descriptor(node);
+	map = map_columns(expr, node->row_columns, node->nrow_columns, table->tupdesc);
+	values = palloc(node->nrow_columns * sizeof(Datum));
+	nulls = palloc(node->nrow_columns * sizeof(bool));
+	for (uint64 r = 0; r < table->numvals; r++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		for (int i = 0; i < node->nrow_columns; i++)
+			values[i] = SPI_getbinval(table->vals[r], table->tupdesc, map[i] + 1, &nulls[i]);
+		tuplestore_putvalues(rows, tupdesc, values, nulls);
+	}
+	return rows;
+}
+
+/*
+ * Runs the statement of a sql node and sets the node's columns (in the
+ * execution's context) and rows.
+ */
+void
+goflow_evaluate_statement(GoflowExecution *ex, GoflowExpr *expr, GoflowNodeRun *run)
+{
+	GoflowNode *node = expr->node;
+	GoflowPlan *plan = get_plan(expr);
+	SPIExecuteOptions options;
+	SPITupleTable *table;
+	uint64		processed;
+	int			rc;
+
+	memset(&options, 0, sizeof(options));
+	options.params = make_params(ex, expr);
+	options.allow_nonatomic = false;
+	register_rows(ex, expr);
+	SPI_tuptable = NULL;
+	rc = SPI_execute_plan_extended(plan->spi, &options);
+	unregister_rows(expr);
+	if (rc < 0)
+		elog(ERROR, "SPI_execute_plan_extended failed: %s", SPI_result_code_string(rc));
+	table = SPI_tuptable;
+	processed = SPI_processed;
+
+	if (node->rows == GOFLOW_ROWS_MANY)
+	{
+		if (table == NULL)
+			raise_outdated(expr, "It returns no rows.");
+		collect_rows(ex, expr, table);
+		run->values[0] = Int64GetDatum((int64) processed);
+		run->nulls[0] = false;
+	}
+	else if (node->rows == GOFLOW_ROWS_NONE || table == NULL)
+	{
+		if (strcmp(node->columns[0].name, "count") != 0)
+			raise_outdated(expr, "It returns no row.");
+		run->values[0] = Int64GetDatum((int64) processed);
+		run->nulls[0] = false;
+	}
+	else
+	{
+		int			ncolumns = node->ncolumns - (node->aggregate != GOFLOW_AGGREGATE_NONE ? 1 : 0);
+		int		   *map;
+
+		if (processed > 1)
+			ereport(ERROR,
+					(errcode(ERRCODE_GOFLOW_TOO_MANY_ROWS),
+					 errmsg("node \"%s\" returned " UINT64_FORMAT " rows", node->id, processed),
+					 errhint("Set \"rows\" to \"many\", or make the statement return one row.")));
+		map = map_columns(expr, node->columns, ncolumns, table->tupdesc);
+		for (int i = 0; i < ncolumns; i++)
+		{
+			Form_pg_attribute attribute = TupleDescAttr(table->tupdesc, map[i]);
+
+			run->nulls[i] = true;
+			run->values[i] = (Datum) 0;
+			if (processed == 0)
+				continue;
+			run->values[i] = SPI_getbinval(table->vals[0], table->tupdesc, map[i] + 1, &run->nulls[i]);
+			if (!run->nulls[i] && !attribute->attbyval)
+				run->values[i] = keep_value(ex, run->values[i], attribute->attlen);
+		}
+	}
+	if (table)
+		SPI_freetuptable(table);
+}
+
+/*
+ * Evaluates the default of an input for an execution that is about to start,
+ * in the session of the one who starts it.
+ */
+text *
+goflow_engine_default(GoflowDefinition *definition, const GoflowField *field, GoflowExecutionRow *row)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	GoflowExecution ex = {.context = caller, .definition = definition,
+	.body = definition->body, .row = row};
+	Datum		value;
+	bool		isnull;
+	text	   *result = NULL;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	value = goflow_evaluate(&ex, field->initial, &isnull, NULL, NULL);
+	MemoryContextSwitchTo(caller);
+	if (!isnull)
+		result = goflow_value_encode(field, value);
+	if (SPI_finish() != SPI_OK_FINISH)
+		elog(ERROR, "SPI_finish failed");
+	MemoryContextSwitchTo(caller);
+	return result;
+}

@@ -1,0 +1,167 @@
+/*
+ * session.c
+ *		What surrounds a node: settings, the fuse, and cleaning up.
+ *
+ * A worker's session is shared by many executions of its role, so nothing that
+ * a node leaves may be there for the next one.  Each node has a GUC nest level
+ * of its own (SET and SET LOCAL end with it); cursors and sequence caches are
+ * dropped.  What can't be undone within a transaction (utility commands,
+ * temporary objects) is noticed: the node is rolled back and runs alone, in
+ * node mode, after which the session is scrubbed.
+ *
+ * The settings of a definition (search_path and others) are set for the
+ * session and stay until a definition with others comes along.
+ *
+ * The fuse is a timeout of our own.  lock_timeout and statement_timeout raise
+ * errors that user code may swallow; here the flag tells, whatever the code
+ * did, and the alarm repeats until the node ends.
+ */
+#include "postgres.h"
+
+#include "engine/state.h"
+
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "commands/async.h"
+#include "commands/prepare.h"
+#include "commands/sequence.h"
+#include "miscadmin.h"
+#include "storage/latch.h"
+#include "storage/lock.h"
+#include "storage/proc.h"
+#include "utils/guc.h"
+#include "utils/portal.h"
+#include "utils/timeout.h"
+
+static TimeoutId fuse_timeout = MAX_TIMEOUTS;
+static volatile sig_atomic_t fuse_burnt = false;
+static int	nest_level;
+static int	xact_flags;
+
+/* The definition whose settings are in force, and the one when the last transaction committed. */
+static GoflowDefinition *applied = NULL;
+static GoflowDefinition *committed = NULL;
+
+static void
+burn_fuse(void)
+{
+	fuse_burnt = true;
+	InterruptPending = true;
+	QueryCancelPending = true;
+	SetLatch(MyLatch);
+}
+
+/* Once in a worker's life. */
+void
+goflow_session_init(void)
+{
+	fuse_timeout = RegisterTimeout(USER_TIMEOUT, burn_fuse);
+}
+
+static bool
+same_settings(const GoflowSettings *a, const GoflowSettings *b)
+{
+	if (a->count != b->count)
+		return false;
+	for (int i = 0; i < a->count; i++)
+		if (strcmp(a->names[i], b->names[i]) != 0 || strcmp(a->values[i], b->values[i]) != 0)
+			return false;
+	return true;
+}
+
+/* In a worker, within a transaction but outside of any subtransaction. */
+void
+goflow_session_apply(GoflowDefinition *definition)
+{
+	GoflowSettings *settings = &definition->settings;
+	GucContext	context = superuser() ? PGC_SUSET : PGC_USERSET;
+
+	if (applied == definition || (applied && same_settings(&applied->settings, settings)))
+		return;
+	/* what an earlier definition set beyond these must go */
+	for (int i = 0; applied && i < applied->settings.count; i++)
+		(void) set_config_option(applied->settings.names[i], NULL, context, PGC_S_SESSION,
+								 GUC_ACTION_SET, true, 0, false);
+	for (int i = 0; i < settings->count; i++)
+		(void) set_config_option(settings->names[i], settings->values[i], context, PGC_S_SESSION,
+								 GUC_ACTION_SET, true, 0, false);
+	applied = definition;
+}
+
+/* Settings go back with the transaction that made them. */
+void
+goflow_session_transaction_ended(bool is_committed)
+{
+	if (is_committed)
+		committed = applied;
+	else
+		applied = committed;
+}
+
+void
+goflow_session_node_begin(const GoflowSettings *settings, bool fuse)
+{
+	nest_level = NewGUCNestLevel();
+	if (settings)
+		goflow_settings_apply(settings);
+	xact_flags = MyXactFlags;
+	goflow_utility_seen = false;
+	fuse_burnt = false;
+	QueryCancelPending = false;
+	if (fuse)
+		enable_timeout_every(fuse_timeout,
+							 TimestampTzPlusMilliseconds(GetCurrentTimestamp(), goflow_fuse),
+							 goflow_fuse);
+}
+
+/*
+ * After the node returned, within its subtransaction.  After an error the
+ * subtransaction's abort does the same, but for the timeout:
+ * goflow_session_fuse_off().
+ */
+void
+goflow_session_node_end(void)
+{
+	goflow_session_fuse_off();
+	AtEOXact_GUC(false, nest_level);
+	PortalHashTableDeleteAll();
+	ResetSequenceCaches();
+}
+
+void
+goflow_session_fuse_off(void)
+{
+	if (fuse_timeout != MAX_TIMEOUTS && get_timeout_active(fuse_timeout))
+		disable_timeout(fuse_timeout, false);
+	if (fuse_burnt)
+		QueryCancelPending = false;
+}
+
+/* True if the node took longer than a node in a batch may. */
+bool
+goflow_session_fuse_burnt(void)
+{
+	return fuse_burnt;
+}
+
+/* True if the node did something whose traces a subtransaction does not bound. */
+bool
+goflow_session_must_run_alone(void)
+{
+	return goflow_utility_seen ||
+		((MyXactFlags & ~xact_flags) & XACT_FLAGS_ACCESSEDTEMPNAMESPACE) != 0;
+}
+
+/* Outside of a transaction, after a node that ran alone. */
+void
+goflow_session_clean(void)
+{
+	StartTransactionCommand();
+	PortalHashTableDeleteAll();
+	DropAllPreparedStatements();
+	Async_UnlistenAll();
+	LockReleaseAll(USER_LOCKMETHOD, true);
+	ResetTempTableNamespace();
+	ResetSequenceCaches();
+	CommitTransactionCommand();
+}

@@ -1,0 +1,262 @@
+/*
+ * value.c
+ *		Typed values as text and as jsonb.
+ *
+ * Between nodes of one process values stay typed.  In the journal they are in
+ * text form, made under the workflow's own settings (DateStyle and the like),
+ * because jsonb loses infinity, NaN, bytea, and the difference between SQL
+ * NULL and JSON null.  jsonb is for what users see.
+ *
+ * These functions call user code (output functions of domains, casts to json),
+ * so they run only where that user's code may run: in a worker of the role, or
+ * in run().
+ */
+#include "postgres.h"
+
+#include "engine/state.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "executor/executor.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+
+/* Rows of a many-row node that share a chunk. */
+#define CHUNK_ROWS 256
+
+typedef struct TypeEntry
+{
+	Oid			type;			/* key */
+	Oid			ioparam;
+	FmgrInfo	input;
+	FmgrInfo	output;
+} TypeEntry;
+
+static HTAB *types = NULL;
+
+static void
+forget_types(Datum arg, int cacheid, uint32 hashvalue)
+{
+	if (types)
+	{
+		hash_destroy(types);
+		types = NULL;
+	}
+}
+
+static TypeEntry *
+lookup_type(Oid type)
+{
+	TypeEntry  *entry;
+	bool		found;
+	Oid			input;
+	Oid			output;
+	Oid			ioparam;
+	bool		is_varlena;
+	static bool registered = false;
+
+	if (types && (entry = hash_search(types, &type, HASH_FIND, NULL)) != NULL)
+		return entry;
+	if (!registered)
+	{
+		CacheRegisterSyscacheCallback(TYPEOID, forget_types, (Datum) 0);
+		registered = true;
+	}
+
+	/* catalog look-ups first: they may throw the table away */
+	getTypeInputInfo(type, &input, &ioparam);
+	getTypeOutputInfo(type, &output, &is_varlena);
+	if (types == NULL)
+	{
+		HASHCTL		ctl = {.keysize = sizeof(Oid), .entrysize = sizeof(TypeEntry),
+		.hcxt = CacheMemoryContext};
+
+		types = hash_create("goflow types", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+	entry = hash_search(types, &type, HASH_ENTER, &found);
+	entry->ioparam = ioparam;
+	fmgr_info_cxt(input, &entry->input, CacheMemoryContext);
+	fmgr_info_cxt(output, &entry->output, CacheMemoryContext);
+	return entry;
+}
+
+text *
+goflow_value_encode(const GoflowField *field, Datum value)
+{
+	TypeEntry  *type = lookup_type(field->type);
+
+	return cstring_to_text(OutputFunctionCall(&type->output, value));
+}
+
+Datum
+goflow_value_decode(const GoflowField *field, const char *string)
+{
+	TypeEntry  *type = lookup_type(field->type);
+
+	return InputFunctionCall(&type->input, unconstify(char *, string), type->ioparam, field->typmod);
+}
+
+static ArrayType *
+make_text_array(Datum *elements, bool *nulls, int nrows, int ncolumns)
+{
+	int			dims[2] = {nrows, ncolumns};
+	int			lower[2] = {1, 1};
+
+	if (nrows * ncolumns == 0)
+		return construct_empty_array(TEXTOID);
+	if (nrows == 1)
+		return construct_md_array(elements, nulls, 1, &dims[1], lower, TEXTOID, -1, false, TYPALIGN_INT);
+	return construct_md_array(elements, nulls, 2, dims, lower, TEXTOID, -1, false, TYPALIGN_INT);
+}
+
+ArrayType *
+goflow_values_encode(const GoflowField *fields, int nfields, const Datum *values, const bool *nulls)
+{
+	Datum	   *elements = palloc(nfields * sizeof(Datum));
+
+	for (int i = 0; i < nfields; i++)
+		elements[i] = nulls[i] ? (Datum) 0 :
+			PointerGetDatum(goflow_value_encode(&fields[i], values[i]));
+	return make_text_array(elements, unconstify(bool *, nulls), 1, nfields);
+}
+
+void
+goflow_values_decode(const GoflowField *fields, int nfields, ArrayType *array,
+					 Datum *values, bool *nulls)
+{
+	Datum	   *elements;
+	bool	   *element_nulls;
+	int			nelements;
+
+	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &elements, &element_nulls, &nelements);
+	if (nelements != nfields)
+		elog(ERROR, "expected %d stored values, found %d", nfields, nelements);
+	for (int i = 0; i < nfields; i++)
+	{
+		nulls[i] = element_nulls[i];
+		values[i] = nulls[i] ? (Datum) 0 :
+			goflow_value_decode(&fields[i], TextDatumGetCString(elements[i]));
+	}
+}
+
+/* All rows of a many-row node as a list of two-dimensional text arrays. */
+List *
+goflow_rows_encode(GoflowNode *node, Tuplestorestate *rows)
+{
+	int			ncolumns = node->nrow_columns;
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(goflow_node_row_descriptor(node),
+													&TTSOpsMinimalTuple);
+	Datum	   *elements = palloc(CHUNK_ROWS * ncolumns * sizeof(Datum));
+	bool	   *nulls = palloc(CHUNK_ROWS * ncolumns * sizeof(bool));
+	int			nrows = 0;
+	List	   *chunks = NIL;
+
+	tuplestore_rescan(rows);
+	while (tuplestore_gettupleslot(rows, true, false, slot))
+	{
+		CHECK_FOR_INTERRUPTS();
+		slot_getallattrs(slot);
+		for (int i = 0; i < ncolumns; i++)
+		{
+			nulls[nrows * ncolumns + i] = slot->tts_isnull[i];
+			elements[nrows * ncolumns + i] = slot->tts_isnull[i] ? (Datum) 0 :
+				PointerGetDatum(goflow_value_encode(&node->row_columns[i], slot->tts_values[i]));
+		}
+		if (++nrows == CHUNK_ROWS)
+		{
+			chunks = lappend(chunks, make_text_array(elements, nulls, nrows, ncolumns));
+			for (int i = 0; i < nrows * ncolumns; i++)
+				if (!nulls[i])
+					pfree(DatumGetPointer(elements[i]));
+			nrows = 0;
+		}
+	}
+	if (nrows > 0)
+		chunks = lappend(chunks, make_text_array(elements, nulls, nrows, ncolumns));
+	tuplestore_rescan(rows);
+	ExecDropSingleTupleTableSlot(slot);
+	pfree(elements);
+	pfree(nulls);
+	return chunks;
+}
+
+void
+goflow_rows_decode(GoflowNode *node, List *chunks, Tuplestorestate *rows)
+{
+	TupleDesc	tupdesc = goflow_node_row_descriptor(node);
+	int			ncolumns = node->nrow_columns;
+	Datum	   *values = palloc(ncolumns * sizeof(Datum));
+	bool	   *nulls = palloc(ncolumns * sizeof(bool));
+	MemoryContext row_context = AllocSetContextCreate(CurrentMemoryContext, "goflow row",
+													  ALLOCSET_DEFAULT_SIZES);
+	ListCell   *lc;
+
+	foreach(lc, chunks)
+	{
+		Datum	   *elements;
+		bool	   *element_nulls;
+		int			nelements;
+
+		deconstruct_array(lfirst(lc), TEXTOID, -1, false, TYPALIGN_INT,
+						  &elements, &element_nulls, &nelements);
+		for (int at = 0; at + ncolumns <= nelements; at += ncolumns)
+		{
+			MemoryContext old = MemoryContextSwitchTo(row_context);
+
+			CHECK_FOR_INTERRUPTS();
+			for (int i = 0; i < ncolumns; i++)
+			{
+				nulls[i] = element_nulls[at + i];
+				values[i] = nulls[i] ? (Datum) 0 :
+					goflow_value_decode(&node->row_columns[i], TextDatumGetCString(elements[at + i]));
+			}
+			tuplestore_putvalues(rows, tupdesc, values, nulls);
+			MemoryContextSwitchTo(old);
+			MemoryContextReset(row_context);
+		}
+	}
+	MemoryContextDelete(row_context);
+}
+
+/* An object of named values, each as to_jsonb() makes it. */
+Jsonb *
+goflow_fields_to_jsonb(char **names, Oid *column_types, int n, const Datum *values, const bool *nulls)
+{
+	TupleDesc	tupdesc = CreateTemplateTupleDesc(n);
+	HeapTuple	tuple;
+	FmgrInfo	to_jsonb;
+	Node	   *arg = (Node *) makeNullConst(RECORDOID, -1, InvalidOid);
+
+	for (int i = 0; i < n; i++)
+		TupleDescInitEntry(tupdesc, i + 1, names[i], column_types[i], -1, 0);
+	tupdesc = BlessTupleDesc(tupdesc);
+	tuple = heap_form_tuple(tupdesc, unconstify(Datum *, values), unconstify(bool *, nulls));
+
+	fmgr_info(F_TO_JSONB, &to_jsonb);
+	fmgr_info_set_expr((Node *) makeFuncExpr(F_TO_JSONB, JSONBOID, list_make1(arg),
+											 InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL),
+					   &to_jsonb);
+	return DatumGetJsonbP(FunctionCall1(&to_jsonb, HeapTupleGetDatum(tuple)));
+}
+
+Jsonb *
+goflow_values_to_jsonb(const GoflowField *fields, int nfields, const Datum *values, const bool *nulls)
+{
+	char	  **names = palloc(nfields * sizeof(char *));
+	Oid		   *column_types = palloc(nfields * sizeof(Oid));
+
+	for (int i = 0; i < nfields; i++)
+	{
+		names[i] = fields[i].name;
+		column_types[i] = fields[i].type;
+	}
+	return goflow_fields_to_jsonb(names, column_types, nfields, values, nulls);
+}

@@ -1,0 +1,661 @@
+/*
+ * launcher.c
+ *		The one static process: starts schedulers and workers.
+ *
+ * It is connected to no database, only to the shared catalogs, so it is never
+ * in anybody's way.  Each turn of its loop compares what shared memory asks
+ * for with what there is, registers the difference, and sleeps until its latch
+ * is set or the next moment that it knows of: a due timer of a database
+ * without scheduler, the end of a back-off, a cancelled worker's grace.
+ *
+ * At server start it goes through pg_database and has a scheduler look into
+ * every database, a few at a time; after that it learns of databases from the
+ * transactions that commit work there.
+ *
+ * Workers are given to the pools that have none first, then in order of the
+ * age of their work, up to goflow.max_workers.  If all of them are in use
+ * while a pool has none, the pool is "starving": idle workers of other pools
+ * are asked to leave, and busy ones see it at the end of their batch
+ * (goflow_queue_should_yield(), goflow_queue_take()).
+ *
+ * A pool that cannot run, because its role may not connect or its workers fail
+ * before they are connected, is parked: its queue is emptied, so that it does
+ * not take the room of others, and it is tried again after a back-off that
+ * doubles.  When a worker of it gets through, all its executions are read from
+ * the tables again.
+ *
+ * The slot of a worker, and the place of a scheduler, is reserved before the
+ * process is registered, and freed by the process itself.  For those that died
+ * before they could attach, the launcher keeps the handles and frees what they
+ * had.  If it is restarted itself, the handles are lost; it then gives those
+ * that did not come up a minute.
+ */
+#include "postgres.h"
+
+#include "process/shared.h"
+
+#include <signal.h>
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_database.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/sinval.h"
+#include "tcop/tcopprot.h"
+#include "utils/acl.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "utils/wait_event.h"
+
+/* Schedulers that look into databases for the first time, at one time. */
+#define MAX_VISITS 3
+
+/* How long a registered process of a previous launcher may take to come up. */
+#define ORPHAN_GRACE (60 * USECS_PER_SEC)
+
+/* A pool is parked after that many failures in a row. */
+#define MAX_FAILURES 3
+
+/* A process that was registered and has not attached yet. */
+typedef struct Launch
+{
+	BackgroundWorkerHandle *handle;
+	uint32		generation;
+	TimestampTz at;
+} Launch;
+
+static Launch *worker_launches; /* by slot */
+static Launch *scheduler_launches;	/* by database entry */
+
+static List *unvisited = NIL;	/* databases to look into */
+static TimestampTz register_at = 0; /* no registration before that */
+static int	register_failures = 0;
+
+void
+goflow_launcher_register(void)
+{
+	BackgroundWorker worker = {
+		.bgw_name = "goflow launcher",
+		.bgw_type = "goflow launcher",
+		.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
+		.bgw_start_time = BgWorkerStart_RecoveryFinished,
+		.bgw_restart_time = 1,
+		.bgw_library_name = "goflow",
+		.bgw_function_name = "goflow_launcher_main",
+	};
+
+	RegisterBackgroundWorker(&worker);
+}
+
+/* ---- who can run ---- */
+
+/*
+ * Can a worker of this role connect to the database?  Reads shared catalogs
+ * only, so it also works in the launcher.
+ */
+bool
+goflow_role_can_connect(Oid database, Oid role, const char **reason)
+{
+	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
+	bool		may_login;
+	bool		is_superuser;
+
+	if (!HeapTupleIsValid(tuple))
+	{
+		*reason = "the role does not exist";
+		return false;
+	}
+	may_login = ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin;
+	is_superuser = ((Form_pg_authid) GETSTRUCT(tuple))->rolsuper;
+	ReleaseSysCache(tuple);
+
+	if (!may_login && !GOFLOW_CAN_RUN_NOLOGIN)
+	{
+		*reason = "the role is not permitted to log in";
+		return false;
+	}
+	if (!is_superuser && !goflow_may_connect(database, role))
+	{
+		*reason = "the role lacks the CONNECT privilege on the database";
+		return false;
+	}
+	return true;
+}
+
+bool
+goflow_role_can_run(Oid role, const char **reason)
+{
+	return goflow_role_can_connect(MyDatabaseId, role, reason);
+}
+
+/* True if the database is there and lets anybody in. */
+static bool
+database_exists(Oid database)
+{
+	HeapTuple	tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(database));
+	bool		exists = HeapTupleIsValid(tuple);
+
+	if (exists)
+	{
+		Form_pg_database form = (Form_pg_database) GETSTRUCT(tuple);
+
+		exists = form->datallowconn && form->datconnlimit != DATCONNLIMIT_INVALID_DB;
+		ReleaseSysCache(tuple);
+	}
+	return exists;
+}
+
+/* ---- registration ---- */
+
+static bool
+register_process(Launch *launch, const char *type, const char *function, int index,
+				 uint32 generation)
+{
+	BackgroundWorker worker = {
+		.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
+		.bgw_start_time = BgWorkerStart_RecoveryFinished,
+		.bgw_restart_time = BGW_NEVER_RESTART,
+		.bgw_library_name = "goflow",
+		.bgw_notify_pid = MyProcPid,
+	};
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+	bool		registered;
+
+	strlcpy(worker.bgw_name, type, BGW_MAXLEN);
+	strlcpy(worker.bgw_type, type, BGW_MAXLEN);
+	strlcpy(worker.bgw_function_name, function, BGW_MAXLEN);
+	worker.bgw_main_arg = Int32GetDatum(index);
+	memcpy(worker.bgw_extra, &generation, sizeof(generation));
+
+	if (launch->handle)
+		pfree(launch->handle);
+	launch->handle = NULL;
+	registered = RegisterDynamicBackgroundWorker(&worker, &launch->handle);
+	MemoryContextSwitchTo(old);
+
+	if (registered)
+	{
+		launch->generation = generation;
+		launch->at = GetCurrentTimestamp();
+		register_failures = 0;
+		return true;
+	}
+
+	if (register_failures == 0)
+		ereport(LOG,
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				 errmsg("goflow could not start a process: out of background worker slots"),
+				 errhint("You might need to increase max_worker_processes.")));
+	register_at = GetCurrentTimestamp() +
+		Min(GOFLOW_MIN_BACKOFF << Min(register_failures, 4), GOFLOW_MAX_BACKOFF);
+	register_failures++;
+	return false;
+}
+
+/* Has a process ended, or never begun, that was to attach with this generation? */
+static bool
+is_lost(Launch *launch, uint32 generation, TimestampTz now)
+{
+	pid_t		pid;
+
+	if (launch->handle && launch->generation == generation)
+		return GetBackgroundWorkerPid(launch->handle, &pid) == BGWH_STOPPED;
+
+	/* it was registered by a launcher before this one */
+	if (launch->generation != generation)
+	{
+		launch->generation = generation;
+		launch->at = now;
+	}
+	return now >= launch->at + ORPHAN_GRACE;
+}
+
+/* Frees what processes had reserved that never came to life. */
+static void
+reap(TimestampTz now, TimestampTz *next)
+{
+	goflow_lock(LW_EXCLUSIVE);
+	for (int i = 0; i < goflow_control->nslots; i++)
+	{
+		GoflowWorkerSlot *slot = &goflow_control->slots[i];
+
+		if (slot->state != GOFLOW_SLOT_STARTING || slot->pid != 0)
+			continue;
+		if (is_lost(&worker_launches[i], slot->generation, now))
+			goflow_slot_free_locked(slot, "a worker could not be started");
+		else if (worker_launches[i].handle == NULL)
+			*next = Min(*next, worker_launches[i].at + ORPHAN_GRACE);
+	}
+	for (int i = 0; i < goflow_control->ndatabases; i++)
+	{
+		GoflowDatabase *db = &goflow_control->databases[i];
+
+		if (db->scheduler != GOFLOW_SCHEDULER_STARTING)
+			continue;
+		if (is_lost(&scheduler_launches[i], db->generation, now))
+			goflow_scheduler_detach_locked(db, true);
+		else if (scheduler_launches[i].handle == NULL)
+			*next = Min(*next, scheduler_launches[i].at + ORPHAN_GRACE);
+	}
+	goflow_unlock();
+}
+
+/* ---- databases ---- */
+
+static void
+list_databases(void)
+{
+	Relation	rel;
+	TableScanDesc scan;
+	HeapTuple	tuple;
+
+	StartTransactionCommand();
+	(void) GetTransactionSnapshot();
+	rel = table_open(DatabaseRelationId, AccessShareLock);
+	scan = table_beginscan_catalog(rel, 0, NULL);
+	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
+	{
+		Form_pg_database form = (Form_pg_database) GETSTRUCT(tuple);
+		MemoryContext old;
+
+		if (!form->datallowconn || form->datconnlimit == DATCONNLIMIT_INVALID_DB)
+			continue;
+		old = MemoryContextSwitchTo(TopMemoryContext);
+		unvisited = lappend_oid(unvisited, form->oid);
+		MemoryContextSwitchTo(old);
+	}
+	table_endscan(scan);
+	table_close(rel, AccessShareLock);
+	CommitTransactionCommand();
+}
+
+/* Makes entries for databases that nobody looked into yet, a few at a time. */
+static void
+visit_databases(void)
+{
+	int			visits = 0;
+
+	if (unvisited == NIL)
+		return;
+	goflow_lock(LW_EXCLUSIVE);
+	for (int i = 0; i < goflow_control->ndatabases; i++)
+	{
+		GoflowDatabase *db = &goflow_control->databases[i];
+
+		if (OidIsValid(db->oid) && db->presence == GOFLOW_PRESENCE_UNKNOWN &&
+			db->trouble.failures == 0)
+			visits++;
+	}
+	while (unvisited != NIL && visits < MAX_VISITS)
+	{
+		/* an entry that is there already was visited, or will be */
+		if (goflow_database_find_locked(linitial_oid(unvisited)) == NULL)
+		{
+			if (goflow_database_get_locked(linitial_oid(unvisited)) == NULL)
+				break;
+			visits++;
+		}
+		unvisited = list_delete_first(unvisited);
+	}
+	goflow_unlock();
+}
+
+/* The next database that needs a scheduler now; its entry is marked as starting. */
+static GoflowDatabase *
+reserve_scheduler(TimestampTz now, TimestampTz *next)
+{
+	GoflowDatabase *found = NULL;
+
+	goflow_lock(LW_EXCLUSIVE);
+	for (int i = 0; i < goflow_control->ndatabases && found == NULL; i++)
+	{
+		GoflowDatabase *db = &goflow_control->databases[i];
+
+		if (!goflow_database_due_locked(db, now, next))
+			continue;
+		db->generation++;
+		db->scheduler = GOFLOW_SCHEDULER_STARTING;
+		found = db;
+	}
+	goflow_unlock();
+	return found;
+}
+
+static void
+start_schedulers(TimestampTz now, TimestampTz *next)
+{
+	GoflowDatabase *db;
+
+	if (now < register_at)
+	{
+		*next = Min(*next, register_at);
+		return;
+	}
+	while ((db = reserve_scheduler(now, next)) != NULL)
+	{
+		int			index = db - goflow_control->databases;
+		bool		exists;
+		bool		started = false;
+
+		StartTransactionCommand();
+		exists = database_exists(db->oid);
+		CommitTransactionCommand();
+		if (exists)
+			started = register_process(&scheduler_launches[index], "goflow scheduler",
+									   "goflow_scheduler_main", index, db->generation);
+		if (started)
+			continue;
+
+		goflow_lock(LW_EXCLUSIVE);
+		goflow_scheduler_detach_locked(db, false);
+		goflow_unlock();
+		if (!exists)
+			goflow_database_forget(db->oid);
+		else
+		{
+			*next = Min(*next, register_at);
+			return;
+		}
+	}
+}
+
+/* ---- workers ---- */
+
+static bool
+is_held(GoflowPool *pool)
+{
+	GoflowDatabase *db = goflow_database_find_locked(pool->database);
+
+	return db && db->holds > 0;
+}
+
+/* Does the pool need a worker that may be launched now? */
+static bool
+is_short(GoflowPool *pool, TimestampTz now, TimestampTz *next)
+{
+	if (!OidIsValid(pool->database) || !(pool->want || pool->parked) || is_held(pool))
+		return false;
+	if (pool->parked && goflow_pool_workers_locked(pool) > 0)
+		return false;			/* one is on its way to find out */
+	if (pool->trouble.failures > 0 && now < pool->trouble.retry_at)
+	{
+		*next = Min(*next, pool->trouble.retry_at);
+		return false;
+	}
+	return pool->parked || pool->queued + pool->offered >
+		pool->workers[GOFLOW_SLOT_STARTING] + pool->workers[GOFLOW_SLOT_WOKEN];
+}
+
+/*
+ * Of the pools that are short of workers, the one to serve next: without any
+ * worker first, then with the oldest work.  *nstarving: how many have none.
+ */
+static GoflowPool *
+choose_pool(TimestampTz now, TimestampTz *next, int *nstarving)
+{
+	GoflowPool *best = NULL;
+	bool		best_has = false;
+	TimestampTz best_age = DT_NOEND;
+
+	*nstarving = 0;
+	for (int i = 0; i < goflow_control->npools; i++)
+	{
+		GoflowPool *pool = &goflow_control->pools[i];
+		TimestampTz age;
+		bool		has;
+
+		if (!is_short(pool, now, next))
+			continue;
+		has = goflow_pool_workers_locked(pool) > 0;
+		age = goflow_pool_oldest_locked(pool);
+		if (!has)
+			(*nstarving)++;
+		if (best == NULL || (best_has && !has) || (best_has == has && age < best_age))
+		{
+			best = pool;
+			best_has = has;
+			best_age = age;
+		}
+	}
+	return best;
+}
+
+/* Asks up to n idle workers to leave; returns how many that were. */
+static int
+dismiss_idle(int n)
+{
+	int			dismissed = 0;
+
+	for (int i = 0; i < goflow_control->nslots && dismissed < n; i++)
+	{
+		GoflowWorkerSlot *slot = &goflow_control->slots[i];
+
+		if (slot->state != GOFLOW_SLOT_IDLE || slot->leave)
+			continue;
+		goflow_slot_ask_to_leave_locked(slot);
+		dismissed++;
+	}
+	return dismissed;
+}
+
+/*
+ * Everybody who may run does, and nstarving pools have no worker: see to it
+ * that others leave.  Those that are leaving already count.
+ */
+static void
+make_room(int nstarving, TimestampTz now, TimestampTz *next)
+{
+	GoflowControl *control = goflow_control;
+	int			surplus = control->workers - control->leaving - goflow_max_workers;
+	int			missing;
+
+	control->surplus = Max(surplus, 0);
+	control->surplus -= dismiss_idle(control->surplus);
+
+	missing = goflow_max_workers > 0 ? nstarving - control->leaving : 0;
+	control->starving = Max(missing, 0);
+	control->starving -= dismiss_idle(control->starving);
+}
+
+/*
+ * Reserves a slot for the pool that needs it most, NULL if there is none or no
+ * room for it.
+ */
+static GoflowWorkerSlot *
+reserve_worker(TimestampTz now, TimestampTz *next)
+{
+	GoflowWorkerSlot *slot = NULL;
+	GoflowPool *pool;
+	int			nstarving;
+
+	goflow_lock(LW_EXCLUSIVE);
+	pool = choose_pool(now, next, &nstarving);
+	if (pool && goflow_control->workers < goflow_max_workers)
+		slot = goflow_slot_reserve_locked(pool);
+	if (slot)
+		goflow_pool_wake_locked(pool, 0);	/* still short of more? */
+	else
+		make_room(nstarving, now, next);
+	goflow_unlock();
+	return slot;
+}
+
+static void
+park_locked(GoflowPool *pool)
+{
+	pool->parked = true;
+	goflow_pool_empty_locked(pool);
+}
+
+static void
+launch_failed(GoflowWorkerSlot *slot, const char *reason)
+{
+	goflow_lock(LW_EXCLUSIVE);
+	if (reason)
+		park_locked(&goflow_control->pools[slot->pool]);
+	goflow_slot_free_locked(slot, reason);
+	goflow_unlock();
+}
+
+/* Pools whose workers fail one after the other. */
+static void
+park_failing(void)
+{
+	goflow_lock(LW_EXCLUSIVE);
+	for (int i = 0; i < goflow_control->npools; i++)
+	{
+		GoflowPool *pool = &goflow_control->pools[i];
+
+		if (OidIsValid(pool->database) && !pool->parked &&
+			pool->trouble.failures >= MAX_FAILURES && goflow_pool_workers_locked(pool) == 0)
+			park_locked(pool);
+	}
+	goflow_unlock();
+}
+
+static void
+start_workers(TimestampTz now, TimestampTz *next)
+{
+	GoflowWorkerSlot *slot;
+
+	park_failing();
+	if (now < register_at)
+	{
+		*next = Min(*next, register_at);
+		return;
+	}
+	while ((slot = reserve_worker(now, next)) != NULL)
+	{
+		int			index = slot - goflow_control->slots;
+		const char *reason = NULL;
+		bool		can_run;
+
+		StartTransactionCommand();
+		can_run = goflow_role_can_connect(slot->database, slot->role, &reason);
+		CommitTransactionCommand();
+		if (!can_run)
+			launch_failed(slot, reason);
+		else if (!register_process(&worker_launches[index], "goflow worker",
+								   "goflow_worker_main", index, slot->generation))
+		{
+			launch_failed(slot, NULL);
+			*next = Min(*next, register_at);
+			return;
+		}
+	}
+}
+
+/* Terminates workers whose node did not react to a cancel in time. */
+static void
+enforce_cancels(TimestampTz now, TimestampTz *next)
+{
+	goflow_lock(LW_EXCLUSIVE);
+	for (int i = 0; i < goflow_control->nslots; i++)
+	{
+		GoflowWorkerSlot *slot = &goflow_control->slots[i];
+		TimestampTz deadline;
+
+		if (!slot->running || !slot->cancel_requested || slot->pid == 0)
+			continue;
+		deadline = TimestampTzPlusMilliseconds(slot->cancel_at, goflow_cancel_grace);
+		if (deadline <= now)
+		{
+			kill(slot->pid, SIGTERM);
+			/* once more after as long, should it have been lost */
+			slot->cancel_at = now;
+			deadline = TimestampTzPlusMilliseconds(now, Max(goflow_cancel_grace, 1000));
+		}
+		*next = Min(*next, deadline);
+	}
+	goflow_unlock();
+}
+
+/* ---- the process ---- */
+
+static void
+launcher_exit(int code, Datum arg)
+{
+	goflow_lock(LW_EXCLUSIVE);
+	if (goflow_control->launcher_pid == MyProcPid)
+	{
+		goflow_control->launcher_latch = NULL;
+		goflow_control->launcher_pid = 0;
+	}
+	goflow_unlock();
+}
+
+/* A pool's wish may have been told to a launcher that is gone. */
+static void
+attach(void)
+{
+	goflow_lock(LW_EXCLUSIVE);
+	goflow_control->launcher_latch = MyLatch;
+	goflow_control->launcher_pid = MyProcPid;
+	goflow_unlock();
+	before_shmem_exit(launcher_exit, (Datum) 0);
+}
+
+static void
+sleep_until(TimestampTz next)
+{
+	int			events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
+	long		timeout = -1;
+
+	if (next != DT_NOEND)
+	{
+		timeout = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next);
+		events |= WL_TIMEOUT;
+	}
+	(void) WaitLatch(MyLatch, events, timeout, PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+	}
+	if (catchupInterruptPending)
+		ProcessCatchupInterrupt();
+}
+
+void
+goflow_launcher_main(Datum arg)
+{
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	attach();
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	pgstat_report_appname("goflow launcher");
+
+	worker_launches = MemoryContextAllocZero(TopMemoryContext,
+											 goflow_control->nslots * sizeof(Launch));
+	scheduler_launches = MemoryContextAllocZero(TopMemoryContext,
+												GOFLOW_MAX_DATABASES * sizeof(Launch));
+	list_databases();
+
+	for (;;)
+	{
+		TimestampTz now = GetCurrentTimestamp();
+		TimestampTz next = DT_NOEND;
+
+		reap(now, &next);
+		visit_databases();
+		start_schedulers(now, &next);
+		start_workers(now, &next);
+		enforce_cancels(now, &next);
+		sleep_until(next);
+	}
+}

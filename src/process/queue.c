@@ -1,0 +1,613 @@
+/*
+ * queue.c
+ *		Pools, the queue of executions, claims, and offered nodes.
+ *
+ * A pool is the work and the workers of one role in one database.  Its queue
+ * is a heap in order of rank: the moment when the execution was queued, moved
+ * back by its priority.  The rank never changes while it is queued, and still
+ * nothing starves: what is queued later has, at some point, a later rank at
+ * any priority.
+ *
+ * Workers are counted on in this order: those that are coming (starting, or
+ * woken and not yet there), then idle ones, which are woken, then new ones,
+ * which the launcher is asked for.  So a burst wakes as many workers as it has
+ * executions, once.
+ *
+ * A worker takes its share of the queue, not all of it, or the workers that
+ * are on their way would find nothing.
+ *
+ * Nothing here raises an error with the lock held; the parts that run at
+ * commit (wake.c) allocate nothing either, as the hash has a fixed size.
+ */
+#include "postgres.h"
+
+#include "process/shared.h"
+
+#include "miscadmin.h"
+#include "utils/hsearch.h"
+
+static int
+compare_rank(const pairingheap_node *a, const pairingheap_node *b, void *arg)
+{
+	const GoflowEntry *left = pairingheap_const_container(GoflowEntry, node, a);
+	const GoflowEntry *right = pairingheap_const_container(GoflowEntry, node, b);
+
+	/* pairing heaps have the largest on top */
+	if (left->rank != right->rank)
+		return left->rank < right->rank ? 1 : -1;
+	return 0;
+}
+
+/* The heap with a comparison function that is valid in this process. */
+static pairingheap *
+queue_of(GoflowPool *pool)
+{
+	pool->queue.ph_compare = compare_rank;
+	return &pool->queue;
+}
+
+/* ---- pools ---- */
+
+int
+goflow_pool_workers_locked(const GoflowPool *pool)
+{
+	return pool->workers[GOFLOW_SLOT_STARTING] + pool->workers[GOFLOW_SLOT_IDLE] +
+		pool->workers[GOFLOW_SLOT_WOKEN] + pool->workers[GOFLOW_SLOT_BUSY];
+}
+
+static bool
+is_disposable(const GoflowPool *pool)
+{
+	return !OidIsValid(pool->database) ||
+		(pool->queued == 0 && pool->claimed == 0 && pool->offered == 0 && !pool->parked &&
+		 goflow_pool_workers_locked(pool) == 0);
+}
+
+/* Finds or makes a pool; NULL if there are too many of them at work. */
+GoflowPool *
+goflow_pool_get_locked(Oid database, Oid role)
+{
+	static int	last = 0;
+	GoflowPool *pool = &goflow_control->pools[last];
+
+	if (pool->database == database && pool->role == role)
+		return pool;
+	for (int i = 0; i < goflow_control->npools; i++)
+	{
+		pool = &goflow_control->pools[i];
+		if (pool->database == database && pool->role == role)
+		{
+			last = i;
+			return pool;
+		}
+	}
+	for (int i = 0; i < GOFLOW_MAX_POOLS; i++)
+	{
+		pool = &goflow_control->pools[i];
+		if (!is_disposable(pool))
+			continue;
+		memset(pool, 0, sizeof(GoflowPool));
+		pool->database = database;
+		pool->role = role;
+		dlist_init(&pool->offers);
+		goflow_control->npools = Max(goflow_control->npools, i + 1);
+		last = i;
+		return pool;
+	}
+	goflow_control->pools_refused++;
+	return NULL;
+}
+
+/* When the pool's oldest work was queued, moved by its priority. */
+TimestampTz
+goflow_pool_oldest_locked(GoflowPool *pool)
+{
+	TimestampTz oldest = DT_NOEND;
+
+	if (pool->offered > 0)
+		oldest = dlist_head_element(GoflowOffer, link, &pool->offers)->at;
+	if (pool->queued > 0)
+	{
+		pairingheap_node *first = pairingheap_first(queue_of(pool));
+
+		oldest = Min(oldest, pairingheap_container(GoflowEntry, node, first)->rank);
+	}
+	return oldest;
+}
+
+/*
+ * Sees to it that somebody takes the pool's work.  coming: workers that will
+ * take some in any case, beside those that the pool knows of.
+ */
+void
+goflow_pool_wake_locked(GoflowPool *pool, int coming)
+{
+	int			work = pool->queued + pool->offered;
+
+	coming += pool->workers[GOFLOW_SLOT_STARTING] + pool->workers[GOFLOW_SLOT_WOKEN];
+	for (int i = 0; i < goflow_control->nslots; i++)
+	{
+		GoflowWorkerSlot *slot = &goflow_control->slots[i];
+
+		if (work <= coming || pool->workers[GOFLOW_SLOT_IDLE] == 0)
+			break;
+		if (slot->state != GOFLOW_SLOT_IDLE || slot->pool != pool - goflow_control->pools)
+			continue;
+		goflow_slot_set_state_locked(slot, GOFLOW_SLOT_WOKEN);
+		SetLatch(slot->latch);
+		coming++;
+	}
+
+	if (work <= coming)
+		pool->want = false;
+	else if (!pool->want)
+	{
+		pool->want = true;
+		goflow_launcher_wake_locked();
+	}
+}
+
+/* ---- the queue ---- */
+
+static GoflowEntry *
+find_entry(Oid database, const pg_uuid_t *execution_id)
+{
+	GoflowKey	key = {database, *execution_id};
+
+	return hash_search(goflow_queue, &key, HASH_FIND, NULL);
+}
+
+/* Forgets an entry that is in no heap or list any more. */
+static void
+remove_entry(GoflowEntry *entry)
+{
+	GoflowKey	key = entry->key;
+
+	hash_search(goflow_queue, &key, HASH_REMOVE, NULL);
+	goflow_control->entries--;
+
+	/* schedulers that could not queue all there is go on when half is free */
+	if (goflow_control->wants_room && goflow_control->entries <= goflow_queue_size / 2)
+	{
+		goflow_control->wants_room = false;
+		for (int i = 0; i < goflow_control->ndatabases; i++)
+		{
+			GoflowDatabase *db = &goflow_control->databases[i];
+
+			if (db->wants_room && db->latch)
+				SetLatch(db->latch);
+		}
+	}
+}
+
+static void
+enqueue(GoflowEntry *entry, TimestampTz now)
+{
+	GoflowPool *pool = &goflow_control->pools[entry->pool];
+
+	entry->claimed = false;
+	entry->woken = false;
+	entry->rank = now - entry->priority * GOFLOW_PRIORITY_AGE;
+	pairingheap_add(queue_of(pool), &entry->node);
+	pool->queued++;
+}
+
+static GoflowEntry *
+dequeue(GoflowPool *pool)
+{
+	pairingheap_node *first = pairingheap_remove_first(queue_of(pool));
+
+	pool->queued--;
+	return pairingheap_container(GoflowEntry, node, first);
+}
+
+/*
+ * Queues an execution.  False if there is no room for it.  What a pool that
+ * cannot run is given is dropped: all of it is read again when it can.
+ */
+bool
+goflow_queue_push_locked(Oid database, const pg_uuid_t *execution_id, Oid role, int priority,
+						 TimestampTz now, int coming)
+{
+	GoflowEntry *entry = find_entry(database, execution_id);
+	GoflowPool *pool;
+	GoflowKey	key = {database, *execution_id};
+
+	if (entry)
+	{
+		pool = &goflow_control->pools[entry->pool];
+		if (entry->claimed)
+			entry->woken = true;
+		else if (priority > entry->priority)
+		{
+			pairingheap_remove(queue_of(pool), &entry->node);
+			pool->queued--;
+			entry->priority = priority;
+			enqueue(entry, now);
+		}
+		return true;
+	}
+
+	/* too many pools at work: the periodic rescan finds it */
+	pool = goflow_pool_get_locked(database, role);
+	if (pool == NULL || pool->parked)
+		return true;
+
+	if (goflow_control->entries >= goflow_queue_size)
+		return false;
+	entry = hash_search(goflow_queue, &key, HASH_ENTER_NULL, NULL);
+	if (entry == NULL)
+		return false;
+	goflow_control->entries++;
+	entry->pool = pool - goflow_control->pools;
+	entry->priority = priority;
+	enqueue(entry, now);
+	goflow_pool_wake_locked(pool, coming);
+	return true;
+}
+
+/* The largest id below an execution's own. */
+static pg_uuid_t
+id_before(const pg_uuid_t *execution_id)
+{
+	pg_uuid_t	id = *execution_id;
+
+	for (int i = UUID_LEN - 1; i >= 0; i--)
+		if (id.data[i]-- != 0)
+			break;
+	return id;
+}
+
+/* Queues an execution, or leaves it to the scheduler if there is no room. */
+void
+goflow_queue_wake_locked(Oid database, const pg_uuid_t *execution_id, Oid role, int priority,
+						 TimestampTz now, int coming)
+{
+	GoflowDatabase *db = goflow_database_get_locked(database);
+
+	if (db && db->presence != GOFLOW_PRESENCE_PRESENT)
+	{
+		/* the first sign of goflow there: it also needs to be recovered */
+		db->presence = GOFLOW_PRESENCE_PRESENT;
+		goflow_database_notify_locked(db);
+	}
+	if (!goflow_queue_push_locked(database, execution_id, role, priority, now, coming) && db)
+	{
+		pg_uuid_t	after = id_before(execution_id);
+
+		goflow_database_rescan_locked(db, &after);
+	}
+}
+
+/* Drops what is queued and offered in a pool; the tables still have it. */
+void
+goflow_pool_empty_locked(GoflowPool *pool)
+{
+	while (pool->queued > 0)
+		remove_entry(dequeue(pool));
+	while (!dlist_is_empty(&pool->offers))
+	{
+		GoflowOffer *offer = dlist_container(GoflowOffer, link, dlist_pop_head_node(&pool->offers));
+
+		offer->pool = -1;
+		pool->offered--;
+		goflow_control->offered--;
+	}
+	pool->want = false;
+}
+
+/* ---- a worker takes work ---- */
+
+static GoflowPool *
+my_pool(void)
+{
+	return &goflow_control->pools[goflow_my_slot->pool];
+}
+
+static bool
+had_its_turn(TimestampTz now)
+{
+	return goflow_pool_workers_locked(my_pool()) > 1 ||
+		now >= goflow_my_slot->busy_since + GOFLOW_TURN;
+}
+
+/*
+ * Must this worker make room for others?  Then it is marked as leaving.  Who
+ * has nothing to do need not have had his turn.
+ */
+static bool
+leave_for_others(bool has_work)
+{
+	GoflowControl *control = goflow_control;
+
+	if (!goflow_my_slot->leave)
+	{
+		if (control->surplus > 0)
+			control->surplus--;
+		else if (control->starving > 0 && (!has_work || had_its_turn(GetCurrentTimestamp())))
+			control->starving--;
+		else
+			return false;
+		goflow_slot_ask_to_leave_locked(goflow_my_slot);
+	}
+	return true;
+}
+
+static void
+claim(GoflowEntry *entry, pg_uuid_t *execution_id)
+{
+	entry->claimed = true;
+	entry->woken = false;
+	entry->owner = goflow_my_slot - goflow_control->slots;
+	dlist_push_tail(&goflow_my_slot->claims, &entry->link);
+	goflow_control->pools[entry->pool].claimed++;
+	*execution_id = entry->key.execution_id;
+}
+
+GoflowWorkKind
+goflow_queue_take(pg_uuid_t *executions, int max, int *nexecutions, GoflowInstance *instance)
+{
+	GoflowPool *pool = my_pool();
+	GoflowWorkKind kind = GOFLOW_WORK_NONE;
+
+	*nexecutions = 0;
+	goflow_lock(LW_EXCLUSIVE);
+	if (leave_for_others(pool->offered + pool->queued > 0))
+	{
+		/* goflow_slot_free_locked() finds somebody else for the work */
+	}
+	else if (pool->offered > 0)
+	{
+		GoflowOffer *offer = dlist_container(GoflowOffer, link, dlist_pop_head_node(&pool->offers));
+
+		*instance = offer->instance;
+		offer->pool = -1;
+		pool->offered--;
+		goflow_control->offered--;
+		goflow_slot_set_instance_locked(goflow_my_slot, instance);
+		goflow_slot_set_state_locked(goflow_my_slot, GOFLOW_SLOT_BUSY);
+		kind = GOFLOW_WORK_NODE;
+	}
+	else if (pool->queued > 0)
+	{
+		int			workers = goflow_pool_workers_locked(pool);
+		int			share = (pool->queued + workers - 1) / workers;
+
+		share = Min(share, max);
+		while (*nexecutions < share)
+			claim(dequeue(pool), &executions[(*nexecutions)++]);
+		goflow_slot_set_state_locked(goflow_my_slot, GOFLOW_SLOT_BUSY);
+		kind = GOFLOW_WORK_DRIVE;
+	}
+	else
+		goflow_slot_set_state_locked(goflow_my_slot, GOFLOW_SLOT_IDLE);
+
+	/* whoever comes to nothing is idle, so the launcher may be told too often */
+	if (pool->want)
+		goflow_pool_wake_locked(pool, 0);
+	goflow_unlock();
+	return kind;
+}
+
+bool
+goflow_queue_should_yield(void)
+{
+	volatile GoflowControl *control = goflow_control;
+
+	if (goflow_my_slot == NULL)
+		return false;
+	return ((volatile GoflowWorkerSlot *) goflow_my_slot)->leave || control->surplus > 0 ||
+		(control->starving > 0 && had_its_turn(GetCurrentTimestamp()));
+}
+
+/* ---- claims ---- */
+
+static void
+end_claim(GoflowEntry *entry, bool requeue, TimestampTz now)
+{
+	dlist_delete(&entry->link);
+	goflow_control->pools[entry->pool].claimed--;
+	if (requeue || entry->woken)
+		enqueue(entry, now);
+	else
+		remove_entry(entry);
+}
+
+/* The entry of an execution that this worker has claimed. */
+static GoflowEntry *
+my_claim(const pg_uuid_t *execution_id)
+{
+	GoflowEntry *entry = find_entry(MyDatabaseId, execution_id);
+
+	if (entry == NULL || !entry->claimed ||
+		entry->owner != goflow_my_slot - goflow_control->slots)
+		return NULL;
+	return entry;
+}
+
+void
+goflow_queue_release(const pg_uuid_t *execution_id, bool requeue)
+{
+	GoflowPool *pool = my_pool();
+	TimestampTz now = GetCurrentTimestamp();
+	GoflowEntry *entry;
+
+	goflow_lock(LW_EXCLUSIVE);
+	entry = my_claim(execution_id);
+	if (entry)
+	{
+		end_claim(entry, requeue, now);
+		/* idle workers may have it at once; else this one comes back for it */
+		if (pool->queued > 0)
+			goflow_pool_wake_locked(pool, pool->workers[GOFLOW_SLOT_IDLE] > 0 ? 0 : 1);
+	}
+	goflow_unlock();
+}
+
+void
+goflow_queue_begin_look(const pg_uuid_t *execution_id)
+{
+	GoflowEntry *entry;
+
+	goflow_lock(LW_EXCLUSIVE);
+	entry = my_claim(execution_id);
+	if (entry)
+		entry->woken = false;
+	goflow_unlock();
+}
+
+bool
+goflow_queue_was_woken(const pg_uuid_t *execution_id)
+{
+	GoflowEntry *entry;
+	bool		woken;
+
+	goflow_lock(LW_SHARED);
+	entry = my_claim(execution_id);
+	woken = entry && entry->woken;
+	goflow_unlock();
+	return woken;
+}
+
+/* All that a worker has goes back: its node's execution and its claims are queued. */
+void
+goflow_queue_give_back_locked(GoflowWorkerSlot *slot)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	while (!dlist_is_empty(&slot->claims))
+		end_claim(dlist_head_element(GoflowEntry, link, &slot->claims), true, now);
+	if (slot->running)
+	{
+		pg_uuid_t	execution_id = slot->instance.execution_id;
+
+		goflow_slot_clear_instance_locked(slot);
+		goflow_queue_wake_locked(slot->database, &execution_id, slot->role, 0, now, 0);
+	}
+}
+
+void
+goflow_queue_give_back(void)
+{
+	goflow_lock(LW_EXCLUSIVE);
+	goflow_queue_give_back_locked(goflow_my_slot);
+	goflow_pool_wake_locked(my_pool(), 1);
+	goflow_unlock();
+}
+
+/* ---- nodes ---- */
+
+static bool
+same_instance(const GoflowInstance *a, const GoflowInstance *b)
+{
+	return a->frame == b->frame && a->node == b->node && a->attempt == b->attempt &&
+		goflow_uuid_equal(&a->execution_id, &b->execution_id);
+}
+
+int
+goflow_queue_instances(const pg_uuid_t *execution_id, GoflowInstance *instances, int max)
+{
+	GoflowControl *control = goflow_control;
+	int			n = 0;
+
+	goflow_lock(LW_SHARED);
+	for (int i = 0; control->offered > 0 && i < control->noffers && n < max; i++)
+	{
+		GoflowOffer *offer = &control->offers[i];
+
+		if (offer->pool >= 0 && control->pools[offer->pool].database == MyDatabaseId &&
+			goflow_uuid_equal(&offer->instance.execution_id, execution_id))
+			instances[n++] = offer->instance;
+	}
+	for (int i = 0; control->running > 0 && i < control->nslots && n < max; i++)
+	{
+		GoflowWorkerSlot *slot = &control->slots[i];
+
+		if (slot->running && slot->database == MyDatabaseId &&
+			goflow_uuid_equal(&slot->instance.execution_id, execution_id))
+			instances[n++] = slot->instance;
+	}
+	goflow_unlock();
+	return n;
+}
+
+bool
+goflow_queue_offer(const GoflowInstance *instance)
+{
+	GoflowPool *pool = my_pool();
+	GoflowOffer *offer = NULL;
+
+	goflow_lock(LW_EXCLUSIVE);
+	for (int i = 0; i < goflow_control->noffers && offer == NULL; i++)
+		if (goflow_control->offers[i].pool < 0)
+			offer = &goflow_control->offers[i];
+	if (offer)
+	{
+		offer->pool = pool - goflow_control->pools;
+		offer->at = GetCurrentTimestamp();
+		offer->instance = *instance;
+		dlist_push_tail(&pool->offers, &offer->link);
+		pool->offered++;
+		goflow_control->offered++;
+		goflow_pool_wake_locked(pool, 0);
+	}
+	goflow_unlock();
+	return offer != NULL;
+}
+
+void
+goflow_queue_adopt(const GoflowInstance *instance)
+{
+	goflow_lock(LW_EXCLUSIVE);
+	goflow_slot_set_instance_locked(goflow_my_slot, instance);
+	goflow_unlock();
+}
+
+bool
+goflow_queue_withdraw(const GoflowInstance *instance)
+{
+	GoflowPool *pool = my_pool();
+	bool		withdrawn = false;
+	dlist_iter	iter;
+
+	goflow_lock(LW_EXCLUSIVE);
+	dlist_foreach(iter, &pool->offers)
+	{
+		GoflowOffer *offer = dlist_container(GoflowOffer, link, iter.cur);
+
+		if (!same_instance(&offer->instance, instance))
+			continue;
+		dlist_delete(&offer->link);
+		offer->pool = -1;
+		pool->offered--;
+		goflow_control->offered--;
+		withdrawn = true;
+		break;
+	}
+	for (int i = 0; !withdrawn && i < goflow_control->nslots; i++)
+	{
+		GoflowWorkerSlot *slot = &goflow_control->slots[i];
+
+		if (slot->running && slot->database == MyDatabaseId &&
+			same_instance(&slot->instance, instance))
+			goflow_slot_cancel_locked(slot);
+	}
+	goflow_unlock();
+	return withdrawn;
+}
+
+void
+goflow_queue_node_done(Oid role, int priority)
+{
+	goflow_lock(LW_EXCLUSIVE);
+	if (goflow_my_slot->running)
+	{
+		pg_uuid_t	execution_id = goflow_my_slot->instance.execution_id;
+
+		goflow_slot_clear_instance_locked(goflow_my_slot);
+		/* this worker looks for work next, and may drive the execution itself */
+		goflow_queue_wake_locked(MyDatabaseId, &execution_id, role, priority,
+								 GetCurrentTimestamp(), 1);
+	}
+	goflow_unlock();
+}

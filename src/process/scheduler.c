@@ -1,0 +1,464 @@
+/*
+ * scheduler.c
+ *		One per database that has something to do: recovery, timers, messages.
+ *
+ * It runs goflow's own fixed statements only, as the extension's owner, and no
+ * code of users: it is connected as the bootstrap superuser.
+ *
+ * Recovery and rescans.  When it comes up for the first time since the
+ * server's start, and when the database's rescan mark is set, it reads the live
+ * executions in order of id and queues them, a page per transaction.  The mark
+ * is cleared before the first snapshot is taken, so whoever sets it later is
+ * seen by the next scan.  When the queue is full the scan stops where it is,
+ * and goes on when half of the queue is free.  A slow periodic scan finds what
+ * nobody told of (rows of COPY or a restore); it leaves out executions that
+ * wait, since all that can wake them is told or has a timer.
+ *
+ * Timers.  The entry has the first due time that is known.  It is cleared
+ * before the snapshot, and lowered again by the scan itself and by whoever
+ * commits a timer.
+ *
+ * Messages.  It takes its database's from the ring and sends them, in short
+ * transactions of its own that wait for no disk, to channels that somebody
+ * listens to, while less than half of the notification queue is used.
+ *
+ * With nothing due for goflow.scheduler_idle_timeout it exits; what the entry
+ * knows is enough for the launcher to start it again in time.  An error ends
+ * it too, and the launcher starts another after a back-off.
+ */
+#include "postgres.h"
+
+#include "process/shared.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "commands/async.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/sinval.h"
+#include "tcop/tcopprot.h"
+#include "utils/builtins.h"
+#include "utils/datetime.h"
+#include "utils/fmgroids.h"
+#include "utils/guc.h"
+#include "utils/json.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/wait_event.h"
+
+#include "live/live.h"
+#include "store/store.h"
+
+/* Rows that one transaction reads, messages that one sends. */
+#define PAGE 500
+
+/* Part of the server's notification queue that goflow leaves to others. */
+#define MAX_QUEUE_USAGE 0.5
+
+/* Does the scan that is under way take waiting executions too? */
+static bool scan_waiting = true;
+
+static TimestampTz worked_at;
+
+/* ---- transactions ---- */
+
+static void
+leave_database(void)
+{
+	Oid			oid = goflow_my_database->oid;
+
+	goflow_database_forget(oid);
+	proc_exit(0);
+}
+
+/* Exits if goflow is not, or no longer, in this database. */
+static void
+begin_transaction(void)
+{
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	if (!goflow_extension_exists())
+	{
+		PopActiveSnapshot();
+		CommitTransactionCommand();
+		leave_database();
+	}
+}
+
+static void
+end_transaction(void)
+{
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+}
+
+/* ---- recovery and rescans ---- */
+
+static bool
+waits_for_room_locked(void)
+{
+	GoflowDatabase *db = goflow_my_database;
+
+	if (db->wants_room && goflow_control->entries <= goflow_queue_size / 2)
+		db->wants_room = false;
+	return db->wants_room;
+}
+
+static void
+wait_for_room_locked(void)
+{
+	goflow_my_database->wants_room = true;
+	goflow_control->wants_room = true;
+}
+
+/* When the next scan is due; now, if one is under way. */
+static TimestampTz
+scan_due_locked(TimestampTz now)
+{
+	GoflowDatabase *db = goflow_my_database;
+
+	if (db->scanning || db->rescan || !db->recovered)
+		return now;
+	return TimestampTzPlusMilliseconds(db->scanned_at, goflow_rescan_interval * INT64CONST(1000));
+}
+
+static void
+begin_scan_locked(TimestampTz now)
+{
+	GoflowDatabase *db = goflow_my_database;
+	pg_uuid_t	zero = {{0}};
+
+	scan_waiting = db->rescan || !db->recovered;
+	db->scan_position = db->recovered && db->rescan ? db->rescan_after : zero;
+	db->rescan = false;
+	db->scanning = true;
+	db->scanned_at = now;
+	if (!scan_waiting)
+		db->timers_done = db->next_due = DT_NOBEGIN;	/* restored timers as well */
+}
+
+/* Queues what was read, in order; returns how many had room. */
+static int
+push_rows_locked(const GoflowLiveRow *rows, int n)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int			i;
+
+	for (i = 0; i < n; i++)
+		if (!goflow_queue_push_locked(MyDatabaseId, &rows[i].execution_id, rows[i].role,
+									  rows[i].priority, now, 0))
+			break;
+	return i;
+}
+
+/* Reads one page of a scan, if one is due.  True if it did something. */
+static bool
+scan_page(void)
+{
+	GoflowDatabase *db = goflow_my_database;
+	GoflowLiveRow rows[PAGE];
+	TimestampTz now = GetCurrentTimestamp();
+	pg_uuid_t	position;
+	int			n;
+	int			pushed;
+
+	goflow_lock(LW_EXCLUSIVE);
+	if (scan_due_locked(now) > now || waits_for_room_locked())
+	{
+		goflow_unlock();
+		return false;
+	}
+	if (!db->scanning)
+		begin_scan_locked(now);
+	db->reading = true;
+	position = db->scan_position;
+	goflow_unlock();
+
+	begin_transaction();
+	n = goflow_schedule_live(&position, scan_waiting, rows, PAGE);
+	end_transaction();
+
+	goflow_lock(LW_EXCLUSIVE);
+	pushed = push_rows_locked(rows, n);
+	if (pushed > 0)
+		db->scan_position = rows[pushed - 1].execution_id;
+	db->reading = false;
+	if (pushed < n)
+		wait_for_room_locked();
+	else if (n < PAGE)
+	{
+		db->scanning = false;
+		db->recovered = true;
+	}
+	goflow_unlock();
+	return true;
+}
+
+/* ---- timers ---- */
+
+/*
+ * Queues the executions whose timers are due.  A timer that is committed while
+ * this reads lowers next_due again, and is read in the next turn.
+ */
+static bool
+push_due(void)
+{
+	GoflowDatabase *db = goflow_my_database;
+	GoflowLiveRow rows[PAGE];
+	GoflowDuePosition positions[PAGE];
+	GoflowDuePosition position;
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz next = DT_NOEND;
+	bool		has_room = true;
+	int			n;
+
+	goflow_lock(LW_EXCLUSIVE);
+	if (db->next_due > now || waits_for_room_locked())
+	{
+		goflow_unlock();
+		return false;
+	}
+	position.due_at = db->timers_done;
+	memset(&position.execution_id, 0xff, UUID_LEN);
+	db->next_due = DT_NOEND;
+	goflow_unlock();
+
+	do
+	{
+		int			pushed;
+
+		begin_transaction();
+		n = goflow_schedule_due(&position, now, rows, positions, PAGE);
+		if (n < PAGE)
+			next = goflow_schedule_next_due(now);
+		end_transaction();
+
+		goflow_lock(LW_EXCLUSIVE);
+		pushed = push_rows_locked(rows, n);
+		has_room = pushed == n;
+		if (!has_room)
+		{
+			wait_for_room_locked();
+			next = positions[pushed].due_at;
+		}
+		goflow_unlock();
+		if (n > 0)
+			position = positions[n - 1];
+		CHECK_FOR_INTERRUPTS();
+	} while (n == PAGE && has_room);
+
+	goflow_lock(LW_EXCLUSIVE);
+	db->next_due = Min(db->next_due, next);
+	db->timers_done = db->next_due <= now ? db->next_due - 1 : now;
+	goflow_unlock();
+	return true;
+}
+
+/* ---- messages ---- */
+
+static const char *
+event_name(GoflowEventType type)
+{
+	switch (type)
+	{
+		case GOFLOW_EVENT_EXECUTION_STARTED:
+			return "execution_started";
+		case GOFLOW_EVENT_EXECUTION_COMPLETED:
+			return "execution_completed";
+		case GOFLOW_EVENT_EXECUTION_FAILED:
+			return "execution_failed";
+		case GOFLOW_EVENT_EXECUTION_CANCELLED:
+			return "execution_cancelled";
+		case GOFLOW_EVENT_PROGRESS_UPDATE:
+			return "progress_update";
+	}
+	elog(ERROR, "unknown event type %d", type);
+}
+
+/* Ids, states and numbers only: anybody may listen. */
+static char *
+payload_of(const GoflowMessage *message)
+{
+	StringInfoData payload;
+	char		at[MAXDATELEN + 1];
+
+	initStringInfo(&payload);
+	JsonEncodeDateTime(at, TimestampTzGetDatum(message->at), TIMESTAMPTZOID, NULL);
+	appendStringInfo(&payload,
+					 "{\"execution\":\"%s\",\"event\":\"%s\",\"state\":\"%s\","
+					 "\"total\":%d,\"completed\":%d,\"failed\":%d,\"skipped\":%d,"
+					 "\"percent\":%d.%02d,\"at\":\"%s\"}",
+					 DatumGetCString(DirectFunctionCall1(uuid_out,
+														 UUIDPGetDatum(&message->execution_id))),
+					 event_name(message->type), goflow_state_name(message->state),
+					 message->total, message->completed, message->failed, message->skipped,
+					 message->percent / 100, message->percent % 100, at);
+	return payload.data;
+}
+
+static void
+send_message(const GoflowMessage *message, bool has_room)
+{
+	bool		to_execution = goflow_channel_execution_wanted(&message->execution_id);
+	bool		to_public = message->type != GOFLOW_EVENT_PROGRESS_UPDATE &&
+		goflow_channel_public_wanted(MyDatabaseId);
+	char		channel[NAMEDATALEN];
+	char	   *payload;
+
+	if (!to_execution && !to_public)
+		return;
+	goflow_lock(LW_EXCLUSIVE);
+	if (has_room)
+		goflow_control->messages_sent++;
+	else
+		goflow_control->messages_unsent++;
+	goflow_unlock();
+	if (!has_room)
+		return;
+
+	payload = payload_of(message);
+	goflow_channel_name(&message->execution_id, channel);
+	if (to_public)
+		Async_Notify(GOFLOW_PUBLIC_CHANNEL, payload);
+	if (to_execution)
+		Async_Notify(channel, payload);
+}
+
+/* Sends what is in the ring for this database.  True if it did something. */
+static bool
+send_messages(void)
+{
+	GoflowDatabase *db = goflow_my_database;
+	GoflowMessage message;
+	bool		more = true;
+
+	if (pg_atomic_exchange_u32(&db->ring_pending, 0) == 0)
+		return false;
+	while (more)
+	{
+		bool		has_room;
+
+		begin_transaction();
+		has_room = DatumGetFloat8(OidFunctionCall0(F_PG_NOTIFICATION_QUEUE_USAGE)) <
+			MAX_QUEUE_USAGE;
+		for (int i = 0; i < PAGE && more; i++)
+		{
+			more = goflow_message_take(&db->ring_position, MyDatabaseId, &message);
+			if (more)
+				send_message(&message, has_room);
+		}
+		end_transaction();
+		CHECK_FOR_INTERRUPTS();
+	}
+	return true;
+}
+
+/* ---- the process ---- */
+
+/* When there is something to do without being told. */
+static TimestampTz
+next_due(TimestampTz now)
+{
+	TimestampTz next = DT_NOEND;
+
+	goflow_lock(LW_EXCLUSIVE);
+	if (!waits_for_room_locked())
+		next = Min(scan_due_locked(now), goflow_my_database->next_due);
+	goflow_unlock();
+	return next;
+}
+
+/*
+ * Sleeps until something is due or somebody sets the latch; exits when it has
+ * been idle for long.  It does not exit while it waits for room in the queue:
+ * somebody has to take the scan up again.
+ */
+static void
+sleep_or_leave(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz next = next_due(now);
+	TimestampTz leave_at = TimestampTzPlusMilliseconds(worked_at, goflow_scheduler_idle_timeout);
+	long		timeout;
+
+	if (next > now)
+	{
+		if (goflow_my_database->wants_room)
+			leave_at = DT_NOEND;
+		else if (now >= leave_at)
+			proc_exit(0);
+		next = Min(next, leave_at);
+		timeout = next == DT_NOEND ? -1 : TimestampDifferenceMilliseconds(now, next);
+		(void) WaitLatch(MyLatch,
+						 WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (timeout >= 0 ? WL_TIMEOUT : 0),
+						 timeout, PG_WAIT_EXTENSION);
+	}
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+	}
+	if (catchupInterruptPending)
+		ProcessCatchupInterrupt();
+}
+
+static void
+connect_to_database(void)
+{
+	BackgroundWorkerInitializeConnectionByOid(goflow_my_database->oid, InvalidOid, 0);
+	SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION);
+	SetConfigOption("default_transaction_isolation", "read committed", PGC_USERSET, PGC_S_SESSION);
+	SetConfigOption("default_transaction_read_only", "off", PGC_USERSET, PGC_S_SESSION);
+	/* nothing that it writes is worth waiting for a disk or a standby */
+	SetConfigOption("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION);
+	SetConfigOption("application_name", "goflow scheduler", PGC_USERSET, PGC_S_SESSION);
+	pgstat_report_appname("goflow scheduler");
+}
+
+void
+goflow_scheduler_main(Datum arg)
+{
+	uint32		generation;
+
+	memcpy(&generation, MyBgworkerEntry->bgw_extra, sizeof(generation));
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	if (!goflow_scheduler_attach(DatumGetInt32(arg), generation))
+		proc_exit(0);
+	BackgroundWorkerUnblockSignals();
+	connect_to_database();
+
+	begin_transaction();
+	end_transaction();
+	goflow_lock(LW_EXCLUSIVE);
+	goflow_my_database->presence = GOFLOW_PRESENCE_PRESENT;
+	goflow_unlock();
+
+	worked_at = GetCurrentTimestamp();
+	for (;;)
+	{
+		bool		worked;
+
+		worked = scan_page();
+		worked |= push_due();
+		worked |= send_messages();
+		if (worked)
+		{
+			worked_at = GetCurrentTimestamp();
+			goflow_lock(LW_EXCLUSIVE);
+			goflow_trouble_clear(&goflow_my_database->trouble);
+			goflow_unlock();
+			pgstat_report_stat(false);
+		}
+		else
+			sleep_or_leave();
+		CHECK_FOR_INTERRUPTS();
+	}
+}

@@ -1,0 +1,189 @@
+/*
+ * speed.c
+ *		How long nodes take, learned from their runs.
+ *
+ * A fixed table in shared memory, set-associative: a node's bucket is found by
+ * hash, and within a bucket the entry that was used longest ago makes room.  A
+ * forgotten node is merely measured again, so nothing is kept over a restart.
+ * Each bucket has a spinlock, held for a handful of instructions.
+ *
+ * The mean follows the last runs (a quarter of each new one).  A node is fast
+ * when its mean stays well below the fuse that it would run on in a batch.
+ */
+#include "postgres.h"
+
+#include "process/shared.h"
+
+#include "common/hashfn.h"
+#include "miscadmin.h"
+#include "storage/shmem.h"
+#include "storage/spin.h"
+
+#define BUCKETS 1024			/* a power of two */
+#define WAYS 4
+
+/* A node is fast below this part of the fuse. */
+#define FUSE_MARGIN 5
+
+typedef struct Speed
+{
+	Oid			database;		/* InvalidOid: free */
+	int32		workflow_id;
+	int32		node;
+	bool		alone;
+	uint32		used;			/* the bucket's clock */
+	float		mean;			/* microseconds */
+} Speed;
+
+typedef struct Bucket
+{
+	slock_t		mutex;
+	uint32		clock;
+	Speed		ways[WAYS];
+} Bucket;
+
+static Bucket *buckets = NULL;
+
+Size
+goflow_speed_shmem_size(void)
+{
+	return mul_size(BUCKETS, sizeof(Bucket));
+}
+
+void
+goflow_speed_shmem_init(void)
+{
+	bool		found;
+
+	buckets = ShmemInitStruct("goflow speeds", goflow_speed_shmem_size(), &found);
+	if (found)
+		return;
+	memset(buckets, 0, goflow_speed_shmem_size());
+	for (int i = 0; i < BUCKETS; i++)
+		SpinLockInit(&buckets[i].mutex);
+}
+
+static Bucket *
+bucket_of(int workflow_id, int node)
+{
+	uint32		hash = hash_combine(murmurhash32((uint32) MyDatabaseId),
+									hash_combine(murmurhash32((uint32) workflow_id),
+												 murmurhash32((uint32) node)));
+
+	return &buckets[hash & (BUCKETS - 1)];
+}
+
+/* The node's entry in its bucket, NULL if there is none. */
+static Speed *
+find(Bucket *bucket, int workflow_id, int node)
+{
+	for (int i = 0; i < WAYS; i++)
+	{
+		Speed	   *speed = &bucket->ways[i];
+
+		if (speed->database == MyDatabaseId && speed->workflow_id == workflow_id &&
+			speed->node == node)
+		{
+			speed->used = ++bucket->clock;
+			return speed;
+		}
+	}
+	return NULL;
+}
+
+static Speed *
+find_or_make(Bucket *bucket, int workflow_id, int node, bool *found)
+{
+	Speed	   *speed = find(bucket, workflow_id, node);
+
+	*found = speed != NULL;
+	if (*found)
+		return speed;
+	speed = &bucket->ways[0];
+	for (int i = 1; i < WAYS && OidIsValid(speed->database); i++)
+	{
+		Speed	   *other = &bucket->ways[i];
+
+		if (!OidIsValid(other->database) ||
+			bucket->clock - other->used > bucket->clock - speed->used)
+			speed = other;
+	}
+	speed->database = MyDatabaseId;
+	speed->workflow_id = workflow_id;
+	speed->node = node;
+	speed->alone = false;
+	speed->mean = 0;
+	speed->used = ++bucket->clock;
+	return speed;
+}
+
+/* Microseconds that a fast node's mean stays below. */
+static float
+fast_limit(void)
+{
+	return goflow_fuse * 1000.0f / FUSE_MARGIN;
+}
+
+GoflowSpeed
+goflow_speed_get(int workflow_id, int node)
+{
+	Bucket	   *bucket = bucket_of(workflow_id, node);
+	GoflowSpeed result = GOFLOW_SPEED_UNKNOWN;
+	float		limit = fast_limit();
+	Speed	   *speed;
+
+	SpinLockAcquire(&bucket->mutex);
+	speed = find(bucket, workflow_id, node);
+	if (speed)
+		result = speed->alone ? GOFLOW_SPEED_ALONE :
+			speed->mean < limit ? GOFLOW_SPEED_FAST : GOFLOW_SPEED_SLOW;
+	SpinLockRelease(&bucket->mutex);
+	return result;
+}
+
+void
+goflow_speed_learn(int workflow_id, int node, int64 microseconds)
+{
+	Bucket	   *bucket = bucket_of(workflow_id, node);
+	bool		found;
+	Speed	   *speed;
+
+	SpinLockAcquire(&bucket->mutex);
+	speed = find_or_make(bucket, workflow_id, node, &found);
+	if (found)
+		speed->mean += ((float) microseconds - speed->mean) / 4;
+	else
+		speed->mean = (float) microseconds;
+	SpinLockRelease(&bucket->mutex);
+}
+
+/* ALONE stays; FAST and SLOW are where the mean goes on from. */
+void
+goflow_speed_set(int workflow_id, int node, GoflowSpeed value)
+{
+	Bucket	   *bucket = bucket_of(workflow_id, node);
+	float		limit = fast_limit();
+	bool		found;
+	Speed	   *speed;
+
+	SpinLockAcquire(&bucket->mutex);
+	speed = find_or_make(bucket, workflow_id, node, &found);
+	switch (value)
+	{
+		case GOFLOW_SPEED_ALONE:
+			speed->alone = true;
+			break;
+		case GOFLOW_SPEED_SLOW:
+			/* a burnt fuse took at least that long */
+			speed->mean = Max(speed->mean, limit * FUSE_MARGIN);
+			break;
+		case GOFLOW_SPEED_FAST:
+			speed->mean = 0;
+			break;
+		case GOFLOW_SPEED_UNKNOWN:
+			if (!speed->alone)
+				speed->database = InvalidOid;
+			break;
+	}
+	SpinLockRelease(&bucket->mutex);
+}

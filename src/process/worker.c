@@ -1,0 +1,235 @@
+/*
+ * worker.c
+ *		Main loop of a worker: takes work from its pool, calls the engine.
+ *
+ * A worker belongs to one database and one role for life, so whatever runs
+ * late in it (deferred triggers, code at commit, session state) runs as that
+ * role.  It attaches to the slot that the launcher reserved, connects, puts
+ * the session into a known state, and then takes and runs until it is idle for
+ * goflow.worker_idle_timeout, or asked to make room.
+ *
+ * The engine handles the errors of nodes.  One that escapes it is goflow's own
+ * or the server's trouble: the transaction is aborted, the claims are given
+ * back after a pause, and the worker goes on.  If goflow is gone from the
+ * database, it exits.
+ */
+#include "postgres.h"
+
+#include "process/shared.h"
+
+#include <setjmp.h>
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/sinval.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timeout.h"
+#include "utils/wait_event.h"
+
+#include "engine/engine.h"
+#include "store/store.h"
+
+/* The pause after an error that escaped the engine, in milliseconds. */
+#define ERROR_PAUSE 1000
+
+Oid
+goflow_worker_role(void)
+{
+	return goflow_my_slot ? goflow_my_slot->role : InvalidOid;
+}
+
+bool
+goflow_in_worker(void)
+{
+	return goflow_my_slot != NULL || goflow_my_database != NULL;
+}
+
+static void
+set_session(const char *name, const char *value)
+{
+	SetConfigOption(name, value, PGC_USERSET, PGC_S_SESSION);
+}
+
+/*
+ * Connects as the pool's role.  The role's own settings hold, as at a login,
+ * but for those on which goflow's meaning rests.
+ */
+static void
+connect_as_role(void)
+{
+	Oid			role = goflow_my_slot->role;
+
+	BackgroundWorkerInitializeConnectionByOid(goflow_my_slot->database, role,
+											  GOFLOW_WORKER_FLAGS);
+
+	/* ALTER ROLE ... SET role would make it somebody else */
+	set_session("role", "none");
+	if (GetUserId() != role || GetSessionUserId() != role)
+		ereport(FATAL,
+				(errcode(ERRCODE_GOFLOW_ROLE_CANNOT_RUN),
+				 errmsg("goflow worker of role %u is connected as role %u", role, GetUserId()),
+				 errhint("Remove settings that change the session's user from role and database.")));
+
+	set_session("search_path", "pg_catalog, pg_temp");
+	set_session("default_transaction_isolation", "read committed");
+	set_session("default_transaction_read_only", "off");
+	set_session("default_transaction_deferrable", "off");
+	set_session("application_name", "goflow worker");
+	pgstat_report_appname("goflow worker");
+}
+
+static bool
+extension_exists(void)
+{
+	bool		exists;
+
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	exists = goflow_extension_exists();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	return exists;
+}
+
+/* What a client's session has after its login: the libraries, and goflow. */
+static void
+prepare(void)
+{
+	StartTransactionCommand();
+	process_session_preload_libraries();
+	CommitTransactionCommand();
+	if (!extension_exists())
+		proc_exit(0);
+	pgstat_report_activity(STATE_IDLE, NULL);
+	goflow_slot_connected();
+}
+
+static void
+pause_or_exit(long timeout)
+{
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout,
+					 PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	/* a cancel was meant for a node that has ended */
+	QueryCancelPending = false;
+	CHECK_FOR_INTERRUPTS();
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+	}
+	if (catchupInterruptPending)
+		ProcessCatchupInterrupt();
+}
+
+/* Waits until woken for work.  Exits when that takes too long, or when asked to. */
+static void
+wait_for_work(void)
+{
+	TimestampTz leave_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+													   goflow_worker_idle_timeout);
+
+	pgstat_report_activity(STATE_IDLE, NULL);
+	pgstat_report_stat(true);
+	while (((volatile GoflowWorkerSlot *) goflow_my_slot)->state == GOFLOW_SLOT_IDLE)
+	{
+		long		timeout = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), leave_at);
+
+		if (timeout <= 0 && goflow_slot_try_leave())
+			break;
+		pause_or_exit(timeout);
+	}
+	if (goflow_my_slot->leave)
+		proc_exit(0);
+}
+
+static void
+take_and_run(void)
+{
+	pg_uuid_t	executions[GOFLOW_MAX_CLAIMS];
+	GoflowInstance instance;
+	int			n;
+
+	switch (goflow_queue_take(executions, GOFLOW_MAX_CLAIMS, &n, &instance))
+	{
+		case GOFLOW_WORK_DRIVE:
+			goflow_engine_drive(executions, n);
+			break;
+		case GOFLOW_WORK_NODE:
+			goflow_engine_run_node(&instance);
+			break;
+		case GOFLOW_WORK_NONE:
+			if (goflow_my_slot->leave)
+				proc_exit(0);
+			wait_for_work();
+			break;
+	}
+}
+
+/* After an error that the engine let through. */
+static void
+recover(void)
+{
+	error_context_stack = NULL;
+	HOLD_INTERRUPTS();
+	disable_all_timeouts(false);
+	QueryCancelPending = false;
+	EmitErrorReport();
+	AbortOutOfAnyTransaction();
+	MemoryContextSwitchTo(TopMemoryContext);
+	FlushErrorState();
+	RESUME_INTERRUPTS();
+}
+
+void
+goflow_worker_main(Datum arg)
+{
+	sigjmp_buf	jump;
+	volatile bool failed = false;
+	uint32		generation;
+
+	memcpy(&generation, MyBgworkerEntry->bgw_extra, sizeof(generation));
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	if (!goflow_slot_attach(DatumGetInt32(arg), generation))
+		proc_exit(0);
+	BackgroundWorkerUnblockSignals();
+	connect_as_role();
+	prepare();
+
+	if (sigsetjmp(jump, 1) != 0)
+	{
+		recover();
+		failed = true;
+	}
+	PG_exception_stack = &jump;
+
+	for (;;)
+	{
+		QueryCancelPending = false;
+		CHECK_FOR_INTERRUPTS();
+		if (failed)
+		{
+			/* hold the claims while pausing, so that nobody spins on them */
+			failed = false;
+			if (!extension_exists())
+				proc_exit(0);
+			pause_or_exit(ERROR_PAUSE);
+			goflow_queue_give_back();
+		}
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+		take_and_run();
+	}
+}

@@ -1,0 +1,229 @@
+/*
+ * execution.c
+ *		Rows of goflow.execution, and the keys of start().
+ *
+ * An execution's row is inserted when it starts and updated when it ends and at
+ * the few transitions between: the row's TID is kept, so an update is one heap
+ * operation.  Only the driver that holds the claim updates.
+ */
+#include "postgres.h"
+
+#include "store/store.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "port/pg_bswap.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+#include "store/table.h"
+
+/*
+ * A version 7 UUID: milliseconds since 1970, then 12 bits of sub-millisecond,
+ * then random.  Ids made by one backend are ascending, also when the clock
+ * goes back.
+ */
+void
+goflow_uuid_generate(pg_uuid_t *id)
+{
+	static uint64 last = 0;
+	uint64		nanos4;			/* units of 1/4096 ms */
+	uint64		micros;
+	uint64		millis;
+
+	micros = (uint64) (GetCurrentTimestamp() +
+					   (int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY);
+	nanos4 = (micros / 1000) * 4096 + (micros % 1000) * 4096 / 1000;
+	if (nanos4 <= last)
+		nanos4 = last + 1;
+	last = nanos4;
+
+	if (!pg_strong_random(id->data + 8, 8))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not generate random values")));
+	millis = pg_hton64((nanos4 / 4096) << 16);
+	memcpy(id->data, &millis, 6);
+	id->data[6] = 0x70 | ((nanos4 % 4096) >> 8);
+	id->data[7] = nanos4 & 0xff;
+	id->data[8] = 0x80 | (id->data[8] & 0x3f);
+}
+
+GoflowExecutionRow *
+goflow_execution_read(const pg_uuid_t *id)
+{
+	GoflowScan	scan;
+	GoflowExecutionRow *row = NULL;
+	HeapTuple	tuple;
+
+	goflow_scan_begin(&scan, "execution", "execution_pkey", id);
+	tuple = goflow_scan_next(&scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		Datum		values[Natts_execution];
+		bool		nulls[Natts_execution];
+
+		row = palloc0(sizeof(GoflowExecutionRow));
+		row->stored = true;
+		row->tid = tuple->t_self;
+		row->is_uncommitted =
+			TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data));
+		heap_deform_tuple(tuple, RelationGetDescr(scan.rel), values, nulls);
+
+#define VALUE(anum) values[(anum) - 1]
+#define ISNULL(anum) nulls[(anum) - 1]
+		row->id = *id;
+		row->workflow_id = DatumGetInt32(VALUE(Anum_execution_workflow_id));
+		row->run_as = DatumGetObjectId(VALUE(Anum_execution_run_as));
+		row->state = DatumGetChar(VALUE(Anum_execution_state));
+		row->priority = DatumGetInt16(VALUE(Anum_execution_priority));
+		row->entry = ISNULL(Anum_execution_entry) ? -1 :
+			DatumGetInt16(VALUE(Anum_execution_entry));
+		row->created_at = DatumGetTimestampTz(VALUE(Anum_execution_created_at));
+		if (!ISNULL(Anum_execution_started_at))
+			row->started_at = DatumGetTimestampTz(VALUE(Anum_execution_started_at));
+		if (!ISNULL(Anum_execution_finished_at))
+			row->finished_at = DatumGetTimestampTz(VALUE(Anum_execution_finished_at));
+		if (!ISNULL(Anum_execution_parent))
+		{
+			row->parent = palloc(sizeof(pg_uuid_t));
+			*row->parent = *DatumGetUUIDP(VALUE(Anum_execution_parent));
+		}
+		row->input = DatumGetArrayTypePCopy(VALUE(Anum_execution_input));
+		if (!ISNULL(Anum_execution_trigger))
+			row->trigger = DatumGetArrayTypePCopy(VALUE(Anum_execution_trigger));
+		if (!ISNULL(Anum_execution_output))
+			row->output = DatumGetJsonbPCopy(VALUE(Anum_execution_output));
+		if (!ISNULL(Anum_execution_error))
+			row->error = DatumGetJsonbPCopy(VALUE(Anum_execution_error));
+#undef VALUE
+#undef ISNULL
+	}
+	goflow_scan_end(&scan);
+	return row;
+}
+
+static void
+to_values(GoflowExecutionRow *row, Datum *values, bool *nulls)
+{
+	memset(nulls, 0, Natts_execution * sizeof(bool));
+
+#define SET(anum, datum) values[(anum) - 1] = (datum)
+#define SET_OR_NULL(anum, given, datum) \
+	do { nulls[(anum) - 1] = !(given); values[(anum) - 1] = (given) ? (datum) : (Datum) 0; } while (0)
+	SET(Anum_execution_id, UUIDPGetDatum(&row->id));
+	SET(Anum_execution_workflow_id, Int32GetDatum(row->workflow_id));
+	SET(Anum_execution_run_as, ObjectIdGetDatum(row->run_as));
+	SET(Anum_execution_state, CharGetDatum(row->state));
+	SET(Anum_execution_priority, Int16GetDatum(row->priority));
+	SET_OR_NULL(Anum_execution_entry, row->entry >= 0, Int16GetDatum(row->entry));
+	SET(Anum_execution_created_at, TimestampTzGetDatum(row->created_at));
+	SET_OR_NULL(Anum_execution_started_at, row->started_at != 0, TimestampTzGetDatum(row->started_at));
+	SET_OR_NULL(Anum_execution_finished_at, row->finished_at != 0, TimestampTzGetDatum(row->finished_at));
+	SET_OR_NULL(Anum_execution_parent, row->parent != NULL, UUIDPGetDatum(row->parent));
+	SET(Anum_execution_input, PointerGetDatum(row->input));
+	SET_OR_NULL(Anum_execution_trigger, row->trigger != NULL, PointerGetDatum(row->trigger));
+	SET_OR_NULL(Anum_execution_output, row->output != NULL, JsonbPGetDatum(row->output));
+	SET_OR_NULL(Anum_execution_error, row->error != NULL, JsonbPGetDatum(row->error));
+#undef SET
+#undef SET_OR_NULL
+}
+
+void
+goflow_execution_insert(GoflowExecutionRow *rows, int nrows)
+{
+	GoflowWriter writer;
+
+	goflow_writer_open(&writer, "execution");
+	for (int i = 0; i < nrows; i++)
+	{
+		Datum		values[Natts_execution];
+		bool		nulls[Natts_execution];
+
+		CHECK_FOR_INTERRUPTS();
+		to_values(&rows[i], values, nulls);
+		goflow_writer_insert(&writer, values, nulls);
+	}
+	goflow_writer_close(&writer);
+}
+
+/* Inserts or updates rows; part of goflow_writes_flush(). */
+void
+goflow_execution_write(List *rows)
+{
+	GoflowWriter writer;
+	ListCell   *lc;
+
+	goflow_writer_open(&writer, "execution");
+	foreach(lc, rows)
+	{
+		GoflowExecutionRow *row = lfirst(lc);
+		Datum		values[Natts_execution];
+		bool		nulls[Natts_execution];
+
+		to_values(row, values, nulls);
+		if (row->stored)
+			goflow_writer_update(&writer, &row->tid,
+								 heap_form_tuple(RelationGetDescr(writer.rel), values, nulls));
+		else
+			goflow_writer_insert(&writer, values, nulls);
+	}
+	goflow_writer_close(&writer);
+}
+
+bool
+goflow_start_key_insert(const char *workflow, Oid role, const char *key, pg_uuid_t *id)
+{
+	GoflowOwnerScope scope;
+	Oid			types[] = {TEXTOID, OIDOID, TEXTOID, UUIDOID};
+	Datum		args[4];
+	bool		inserted = false;
+	bool		known = false;
+
+	args[0] = CStringGetTextDatum(workflow);
+	args[1] = ObjectIdGetDatum(role);
+	args[2] = CStringGetTextDatum(key);
+	args[3] = UUIDPGetDatum(id);
+
+	/*
+	 * ON CONFLICT waits for a transaction that has just inserted the key; if
+	 * that one rolls back, our row goes in.  A row that was deleted between
+	 * the two statements makes us try again.
+	 */
+	goflow_owner_begin(&scope);
+	while (!inserted && !known)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (SPI_execute_with_args("INSERT INTO goflow.start_key (name, role, key, execution_id)"
+								  " VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+								  4, types, args, NULL, false, 0) != SPI_OK_INSERT)
+			elog(ERROR, "could not insert a start key");
+		inserted = SPI_processed == 1;
+		if (inserted)
+			break;
+		if (SPI_execute_with_args("SELECT execution_id FROM goflow.start_key WHERE"
+								  " name OPERATOR(pg_catalog.=) $1 AND role OPERATOR(pg_catalog.=) $2"
+								  " AND key OPERATOR(pg_catalog.=) $3",
+								  3, types, args, NULL, false, 1) != SPI_OK_SELECT)
+			elog(ERROR, "could not read a start key");
+		if (SPI_processed == 1)
+		{
+			bool		isnull;
+			Datum		found = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+
+			*id = *DatumGetUUIDP(found);
+			known = true;
+		}
+		else if (IsolationUsesXactSnapshot())
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					 errmsg("could not serialize access to the start key \"%s\" of workflow \"%s\"",
+							key, workflow),
+					 errhint("Retry the transaction.")));
+	}
+	goflow_owner_end(&scope);
+	return inserted;
+}

@@ -1,0 +1,143 @@
+/*
+ * schedule.c
+ *		What the scheduler reads: live executions and due timers, in pages.
+ *
+ * Each call reads with the snapshot that is active; a scan over many pages
+ * takes a new one for each, and holds nothing in between.  The plans are
+ * prepared once per process and kept.
+ */
+#include "postgres.h"
+
+#include "store/store.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+
+/*
+ * The first plan serves both kinds of scan: $2 says whether executions that
+ * wait are wanted too.
+ */
+static const char live_query[] =
+	"SELECT execution_id, run_as, priority FROM goflow.execution"
+	" WHERE finished_at IS NULL AND execution_id > $1 AND state <> 'p'"
+	" AND ($2 OR state <> 'w')"
+	" ORDER BY execution_id LIMIT $3";
+
+static const char due_query[] =
+	"SELECT e.execution_id, e.run_as, e.priority, t.due_at"
+	" FROM goflow.timer t JOIN goflow.execution e USING (execution_id)"
+	" WHERE t.due_at >= $1 AND t.due_at <= $3 AND (t.due_at, t.execution_id) > ($1, $2)"
+	" AND e.finished_at IS NULL AND e.state <> 'p'"
+	" ORDER BY t.due_at, t.execution_id LIMIT $4";
+
+static const char next_query[] =
+	"SELECT due_at FROM goflow.timer WHERE due_at > $1 ORDER BY due_at LIMIT 1";
+
+static SPIPlanPtr
+kept_plan(SPIPlanPtr *plan, const char *query, int nargs, Oid *types)
+{
+	if (*plan == NULL)
+	{
+		SPIPlanPtr	made = SPI_prepare(query, nargs, types);
+
+		if (made == NULL || SPI_keepplan(made) != 0)
+			elog(ERROR, "could not prepare \"%s\": %s", query, SPI_result_code_string(SPI_result));
+		*plan = made;
+	}
+	return *plan;
+}
+
+static void
+run(SPIPlanPtr plan, Datum *values)
+{
+	int			result = SPI_execute_plan(plan, values, NULL, true, 0);
+
+	if (result != SPI_OK_SELECT)
+		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(result));
+}
+
+static Datum
+value_of(int row, int column)
+{
+	bool		isnull;
+	Datum		value = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, &isnull);
+
+	if (isnull)
+		elog(ERROR, "unexpected null in column %d", column);
+	return value;
+}
+
+/* The first three columns of a result. */
+static void
+read_rows(GoflowLiveRow *rows)
+{
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		rows[i].execution_id = *DatumGetUUIDP(value_of(i, 1));
+		rows[i].role = DatumGetObjectId(value_of(i, 2));
+		rows[i].priority = DatumGetInt16(value_of(i, 3));
+	}
+}
+
+int
+goflow_schedule_live(const pg_uuid_t *after, bool waiting, GoflowLiveRow *rows, int max)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid			types[] = {UUIDOID, BOOLOID, INT8OID};
+	Datum		values[] = {UUIDPGetDatum(after), BoolGetDatum(waiting), Int64GetDatum(max)};
+	GoflowOwnerScope scope;
+	int			n;
+
+	goflow_owner_begin(&scope);
+	run(kept_plan(&plan, live_query, lengthof(types), types), values);
+	read_rows(rows);
+	n = (int) SPI_processed;
+	goflow_owner_end(&scope);
+	return n;
+}
+
+int
+goflow_schedule_due(const GoflowDuePosition *position, TimestampTz until, GoflowLiveRow *rows,
+					GoflowDuePosition *positions, int max)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid			types[] = {TIMESTAMPTZOID, UUIDOID, TIMESTAMPTZOID, INT8OID};
+	Datum		values[] = {
+		TimestampTzGetDatum(position->due_at), UUIDPGetDatum(&position->execution_id),
+		TimestampTzGetDatum(until), Int64GetDatum(max)
+	};
+	GoflowOwnerScope scope;
+	int			n;
+
+	goflow_owner_begin(&scope);
+	run(kept_plan(&plan, due_query, lengthof(types), types), values);
+	read_rows(rows);
+	n = (int) SPI_processed;
+	for (int i = 0; i < n; i++)
+	{
+		positions[i].execution_id = rows[i].execution_id;
+		positions[i].due_at = DatumGetTimestampTz(value_of(i, 4));
+	}
+	goflow_owner_end(&scope);
+	return n;
+}
+
+TimestampTz
+goflow_schedule_next_due(TimestampTz after)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid			types[] = {TIMESTAMPTZOID};
+	Datum		values[] = {TimestampTzGetDatum(after)};
+	TimestampTz next = DT_NOEND;
+	GoflowOwnerScope scope;
+
+	goflow_owner_begin(&scope);
+	run(kept_plan(&plan, next_query, lengthof(types), types), values);
+	if (SPI_processed > 0)
+		next = DatumGetTimestampTz(value_of(0, 1));
+	goflow_owner_end(&scope);
+	return next;
+}

@@ -1,0 +1,138 @@
+/*
+ * table.h
+ *		Column numbers of goflow's tables, as src/install/10_tables.sql makes
+ *		them, and the primitives that read and write them without SQL.
+ */
+#ifndef GOFLOW_TABLE_H
+#define GOFLOW_TABLE_H
+
+#include "access/htup.h"
+#include "access/skey.h"
+#include "nodes/execnodes.h"
+#include "nodes/pg_list.h"
+#include "utils/relcache.h"
+
+#include "goflow.h"
+
+enum
+{
+	Anum_execution_id = 1,
+	Anum_execution_workflow_id,
+	Anum_execution_run_as,
+	Anum_execution_state,
+	Anum_execution_priority,
+	Anum_execution_entry,
+	Anum_execution_created_at,
+	Anum_execution_started_at,
+	Anum_execution_finished_at,
+	Anum_execution_parent,
+	Anum_execution_input,
+	Anum_execution_trigger,
+	Anum_execution_output,
+	Anum_execution_error,
+	Natts_execution = Anum_execution_error
+};
+
+enum
+{
+	Anum_node_state_execution_id = 1,
+	Anum_node_state_frame,
+	Anum_node_state_node,
+	Anum_node_state_attempt,
+	Anum_node_state_state,
+	Anum_node_state_port,
+	Anum_node_state_seq,
+	Anum_node_state_started_at,
+	Anum_node_state_finished_at,
+	Anum_node_state_duration,
+	Anum_node_state_output,
+	Anum_node_state_error,
+	Natts_node_state = Anum_node_state_error
+};
+
+enum
+{
+	Anum_node_rows_execution_id = 1,
+	Anum_node_rows_frame,
+	Anum_node_rows_node,
+	Anum_node_rows_attempt,
+	Anum_node_rows_chunk,
+	Anum_node_rows_rows,
+	Natts_node_rows = Anum_node_rows_rows
+};
+
+enum
+{
+	Anum_variable_execution_id = 1,
+	Anum_variable_variable,
+	Anum_variable_seq,
+	Anum_variable_frame,
+	Anum_variable_node,
+	Anum_variable_assigned_at,
+	Anum_variable_value,
+	Natts_variable = Anum_variable_value
+};
+
+enum
+{
+	Anum_timer_execution_id = 1,
+	Anum_timer_frame,
+	Anum_timer_node,
+	Anum_timer_attempt,
+	Anum_timer_started_at,
+	Anum_timer_due_at,
+	Natts_timer = Anum_timer_due_at
+};
+
+enum
+{
+	Anum_request_execution_id = 1,
+	Anum_request_request_id,
+	Anum_request_kind,
+	Anum_request_role,
+	Anum_request_requested_at,
+	Anum_request_reason
+};
+
+/*
+ * A table open for writing: one open, any number of rows, one close.  Rows are
+ * buffered and go in by table_multi_insert.
+ */
+typedef struct GoflowWriter
+{
+	Relation	rel;
+	EState	   *estate;
+	ResultRelInfo *rri;
+	TupleTableSlot **slots;
+	int			nslots;
+	int			nused;
+	CommandId	cid;
+} GoflowWriter;
+
+extern void goflow_writer_open(GoflowWriter *writer, const char *table);
+extern void goflow_writer_insert(GoflowWriter *writer, const Datum *values, const bool *nulls);
+extern void goflow_writer_update(GoflowWriter *writer, ItemPointer tid, HeapTuple tuple);
+extern void goflow_writer_delete(GoflowWriter *writer, ItemPointer tid);
+extern void goflow_writer_close(GoflowWriter *writer);
+
+/*
+ * Reads the rows of one execution by its primary key, in the key's order, as
+ * of the newest snapshot.
+ */
+typedef struct GoflowScan
+{
+	Relation	rel;
+	Relation	index;
+	struct SysScanDescData *scan;
+	struct SnapshotData *snapshot;
+} GoflowScan;
+
+extern void goflow_scan_begin(GoflowScan *scan, const char *table, const char *index,
+							  const pg_uuid_t *execution_id);
+extern HeapTuple goflow_scan_next(GoflowScan *scan);
+extern void goflow_scan_end(GoflowScan *scan);
+
+/* Part of goflow_writes_flush(): inserts rows that are not stored yet, updates the others. */
+extern void goflow_execution_write(List *rows);
+
+#endif							/* GOFLOW_TABLE_H */

@@ -1,0 +1,375 @@
+/*
+ * workflow.c
+ *		Versions of workflows, who may start them, and their compiled form.
+ *
+ * A version never changes, so its compiled form is kept for the life of the
+ * backend, by workflow_id.  Plans point into it: it is never freed.  Only when
+ * the extension was dropped and created again do ids start anew; the OID of
+ * the table tells.
+ *
+ * Writers of one workflow (define, drop, grants) take a lock on its name for
+ * the rest of the transaction; see goflow_workflow_lock().
+ */
+#include "postgres.h"
+
+#include "store/store.h"
+
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "executor/spi.h"
+#include "storage/lmgr.h"
+#include "utils/acl.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+
+/* A compiled version */
+typedef struct CacheEntry
+{
+	int			workflow_id;	/* key */
+	Oid			table;			/* goflow.workflow when it was read */
+	GoflowDefinition *definition;
+} CacheEntry;
+
+static HTAB *cache = NULL;
+
+/* ---- statements ---- */
+
+/* A statement that is prepared at its first use and kept. */
+typedef struct Statement
+{
+	const char *text;
+	int			nargs;
+	Oid			types[6];
+	SPIPlanPtr	plan;
+} Statement;
+
+static Statement find_newest = {
+	"SELECT workflow_id, version, owner::oid, dropped_at IS NOT NULL FROM goflow.workflow "
+	"WHERE name OPERATOR(pg_catalog.=) $1 ORDER BY version DESC LIMIT 1",
+	1, {TEXTOID}
+};
+static Statement find_version = {
+	"SELECT workflow_id, version, owner::oid, dropped_at IS NOT NULL FROM goflow.workflow "
+	"WHERE name OPERATOR(pg_catalog.=) $1 AND version OPERATOR(pg_catalog.=) $2",
+	2, {TEXTOID, INT4OID}
+};
+static Statement insert_version = {
+	"INSERT INTO goflow.workflow (name, version, owner, definition, contract, settings) "
+	"SELECT $1, COALESCE(pg_catalog.max(version), 0) OPERATOR(pg_catalog.+) 1, $2, $3, $4, $5 "
+	"FROM goflow.workflow WHERE name OPERATOR(pg_catalog.=) $1 RETURNING workflow_id, version",
+	5, {TEXTOID, OIDOID, JSONBOID, JSONBOID, TEXTARRAYOID}
+};
+static Statement mark_dropped = {
+	"UPDATE goflow.workflow SET dropped_at = pg_catalog.now() "
+	"WHERE name OPERATOR(pg_catalog.=) $1 AND dropped_at IS NULL",
+	1, {TEXTOID}
+};
+static Statement delete_grants = {
+	"DELETE FROM goflow.start_grant WHERE name OPERATOR(pg_catalog.=) $1",
+	1, {TEXTOID}
+};
+static Statement count_live = {
+	"SELECT pg_catalog.count(*) FROM goflow.execution e "
+	"JOIN goflow.workflow w ON w.workflow_id OPERATOR(pg_catalog.=) e.workflow_id "
+	"WHERE w.name OPERATOR(pg_catalog.=) $1 AND e.finished_at IS NULL",
+	1, {TEXTOID}
+};
+static Statement find_grantees = {
+	"SELECT grantee::oid FROM goflow.start_grant WHERE name OPERATOR(pg_catalog.=) $1",
+	1, {TEXTOID}
+};
+static Statement insert_grant = {
+	"INSERT INTO goflow.start_grant (name, grantee) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+	2, {TEXTOID, OIDOID}
+};
+static Statement delete_grant = {
+	"DELETE FROM goflow.start_grant WHERE name OPERATOR(pg_catalog.=) $1 "
+	"AND grantee::oid OPERATOR(pg_catalog.=) $2",
+	2, {TEXTOID, OIDOID}
+};
+static Statement read_version = {
+	"SELECT name, version, owner::oid, definition, contract, settings FROM goflow.workflow "
+	"WHERE workflow_id OPERATOR(pg_catalog.=) $1",
+	1, {INT4OID}
+};
+
+/* Runs a statement within an owner scope; the rows are in SPI_tuptable. */
+static void
+run(Statement *statement, Datum *values)
+{
+	int			result;
+
+	if (statement->plan == NULL)
+	{
+		SPIPlanPtr	plan = SPI_prepare(statement->text, statement->nargs, statement->types);
+
+		if (plan == NULL)
+			elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+		SPI_keepplan(plan);
+		statement->plan = plan;
+	}
+
+	/* not read-only: it must see what a lock was waited for */
+	result = SPI_execute_plan(statement->plan, values, NULL, false, 0);
+	if (result < 0)
+		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(result));
+}
+
+static Datum
+column(int row, int number)
+{
+	bool		isnull;
+	Datum		value = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, number, &isnull);
+
+	if (isnull)
+		elog(ERROR, "unexpected null in column %d of a goflow table", number);
+	return value;
+}
+
+/* ---- the table ---- */
+
+void
+goflow_workflow_lock(const char *name, LOCKMODE mode)
+{
+	LockDatabaseObject(goflow_relation("workflow"), hash_bytes((const unsigned char *) name, strlen(name)),
+					   0, mode);
+}
+
+bool
+goflow_workflow_find(const char *name, int version, GoflowWorkflowRow *row)
+{
+	GoflowOwnerScope scope;
+	Datum		values[] = {CStringGetTextDatum(name), Int32GetDatum(version)};
+	char	   *kept_name = pstrdup(name);
+	bool		found;
+
+	goflow_owner_begin(&scope);
+	run(version > 0 ? &find_version : &find_newest, values);
+	found = SPI_processed > 0;
+	if (found)
+	{
+		row->workflow_id = DatumGetInt32(column(0, 1));
+		row->name = kept_name;
+		row->version = DatumGetInt32(column(0, 2));
+		row->owner = DatumGetObjectId(column(0, 3));
+		row->dropped = DatumGetBool(column(0, 4));
+	}
+	goflow_owner_end(&scope);
+	return found && !(version == 0 && row->dropped);
+}
+
+int
+goflow_workflow_insert(const char *name, Oid owner, Jsonb *definition, Jsonb *contract,
+					   const GoflowSettings *settings, int *workflow_id)
+{
+	GoflowOwnerScope scope;
+	Datum	   *pairs = palloc(sizeof(Datum) * Max(1, settings->count * 2));
+	Datum		values[5];
+	int			version;
+
+	for (int i = 0; i < settings->count; i++)
+	{
+		pairs[2 * i] = CStringGetTextDatum(settings->names[i]);
+		pairs[2 * i + 1] = CStringGetTextDatum(settings->values[i]);
+	}
+	values[0] = CStringGetTextDatum(name);
+	values[1] = ObjectIdGetDatum(owner);
+	values[2] = JsonbPGetDatum(definition);
+	values[3] = JsonbPGetDatum(contract);
+	values[4] = PointerGetDatum(construct_array(pairs, settings->count * 2, TEXTOID, -1, false,
+												TYPALIGN_INT));
+	goflow_owner_begin(&scope);
+	run(&insert_version, values);
+	*workflow_id = DatumGetInt32(column(0, 1));
+	version = DatumGetInt32(column(0, 2));
+	goflow_owner_end(&scope);
+	return version;
+}
+
+/* Runs a statement whose result does not matter. */
+static void
+execute(Statement *statement, const char *name, Oid role)
+{
+	GoflowOwnerScope scope;
+	Datum		values[] = {CStringGetTextDatum(name), ObjectIdGetDatum(role)};
+
+	goflow_owner_begin(&scope);
+	run(statement, values);
+	goflow_owner_end(&scope);
+}
+
+void
+goflow_workflow_mark_dropped(const char *name)
+{
+	execute(&mark_dropped, name, InvalidOid);
+	execute(&delete_grants, name, InvalidOid);
+}
+
+void
+goflow_workflow_grant(const char *name, Oid role)
+{
+	execute(&insert_grant, name, role);
+}
+
+void
+goflow_workflow_revoke(const char *name, Oid role)
+{
+	execute(&delete_grant, name, role);
+}
+
+int64
+goflow_workflow_live_executions(const char *name)
+{
+	GoflowOwnerScope scope;
+	Datum		values[] = {CStringGetTextDatum(name)};
+	int64		count;
+
+	goflow_owner_begin(&scope);
+	run(&count_live, values);
+	count = DatumGetInt64(column(0, 1));
+	goflow_owner_end(&scope);
+	return count;
+}
+
+bool
+goflow_workflow_may_start(const char *name, Oid owner, Oid role)
+{
+	GoflowOwnerScope scope;
+	Datum		values[] = {CStringGetTextDatum(name)};
+	bool		found = has_privs_of_role(role, owner);
+
+	if (found)
+		return true;
+	goflow_owner_begin(&scope);
+	run(&find_grantees, values);
+	for (uint64 i = 0; i < SPI_processed && !found; i++)
+		found = has_privs_of_role(role, DatumGetObjectId(column(i, 1)));
+	goflow_owner_end(&scope);
+	return found;
+}
+
+/* What a row of the table holds; allocated in the context that was current. */
+typedef struct StoredVersion
+{
+	char	   *name;
+	int			version;
+	Oid			owner;
+	Jsonb	   *definition;
+	Jsonb	   *contract;
+	GoflowSettings settings;
+} StoredVersion;
+
+static GoflowSettings
+read_settings(ArrayType *array)
+{
+	GoflowSettings settings;
+	Datum	   *values;
+	int			count;
+
+	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &values, NULL, &count);
+	settings.count = count / 2;
+	settings.names = palloc(sizeof(char *) * Max(1, settings.count));
+	settings.values = palloc(sizeof(char *) * Max(1, settings.count));
+	for (int i = 0; i < settings.count; i++)
+	{
+		settings.names[i] = TextDatumGetCString(values[2 * i]);
+		settings.values[i] = TextDatumGetCString(values[2 * i + 1]);
+	}
+	return settings;
+}
+
+static StoredVersion
+read_stored(int workflow_id)
+{
+	GoflowOwnerScope scope;
+	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext old;
+	StoredVersion stored;
+	Datum		values[] = {Int32GetDatum(workflow_id)};
+
+	goflow_owner_begin(&scope);
+	run(&read_version, values);
+	if (SPI_processed != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_GOFLOW_UNKNOWN_WORKFLOW),
+				 errmsg("there is no workflow with id %d", workflow_id)));
+	old = MemoryContextSwitchTo(caller);
+	stored.name = TextDatumGetCString(column(0, 1));
+	stored.version = DatumGetInt32(column(0, 2));
+	stored.owner = DatumGetObjectId(column(0, 3));
+	stored.definition = DatumGetJsonbPCopy(column(0, 4));
+	stored.contract = DatumGetJsonbPCopy(column(0, 5));
+	stored.settings = read_settings(DatumGetArrayTypePCopy(column(0, 6)));
+	MemoryContextSwitchTo(old);
+	goflow_owner_end(&scope);
+	return stored;
+}
+
+Jsonb *
+goflow_workflow_definition(int workflow_id)
+{
+	return read_stored(workflow_id).definition;
+}
+
+/* ---- compiled versions ---- */
+
+static GoflowDefinition *
+compile(int workflow_id)
+{
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "goflow workflow",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(scratch);
+	StoredVersion stored = read_stored(workflow_id);
+	GoflowDefinition *definition;
+	int			nest_level = NewGUCNestLevel();
+
+	goflow_settings_apply(&stored.settings);
+	definition = goflow_definition_load(stored.definition, stored.contract, stored.name, scratch);
+	AtEOXact_GUC(true, nest_level);
+
+	definition->workflow_id = workflow_id;
+	definition->version = stored.version;
+	definition->owner = stored.owner;
+	MemoryContextSwitchTo(definition->context);
+	definition->settings.count = stored.settings.count;
+	definition->settings.names = palloc(sizeof(char *) * Max(1, stored.settings.count));
+	definition->settings.values = palloc(sizeof(char *) * Max(1, stored.settings.count));
+	for (int i = 0; i < stored.settings.count; i++)
+	{
+		definition->settings.names[i] = pstrdup(stored.settings.names[i]);
+		definition->settings.values[i] = pstrdup(stored.settings.values[i]);
+	}
+
+	/* complete: from here on it lives as long as the backend */
+	MemoryContextSetParent(definition->context, TopMemoryContext);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(scratch);
+	return definition;
+}
+
+GoflowDefinition *
+goflow_workflow_load(int workflow_id)
+{
+	Oid			table = goflow_relation("workflow");
+	CacheEntry *entry;
+	GoflowDefinition *definition;
+
+	if (cache == NULL)
+	{
+		HASHCTL		ctl = {.keysize = sizeof(int), .entrysize = sizeof(CacheEntry)};
+
+		cache = hash_create("goflow workflows", 32, &ctl, HASH_ELEM | HASH_BLOBS);
+	}
+	entry = hash_search(cache, &workflow_id, HASH_FIND, NULL);
+	if (entry && entry->table == table)
+		return entry->definition;
+
+	definition = compile(workflow_id);
+	entry = hash_search(cache, &workflow_id, HASH_ENTER, NULL);
+	entry->table = table;
+	entry->definition = definition;
+	return definition;
+}
