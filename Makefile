@@ -30,11 +30,11 @@ PG_CPPFLAGS = -I$(srcdir)/src
 PG_CFLAGS = -Wall -Wextra -Werror -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
 
 # Tests are found by their place.  sql/init.sql creates the extension and runs first.
-REGRESS = init $(filter-out init,$(sort $(basename $(notdir $(wildcard sql/*.sql)))))
+REGRESS := init $(filter-out init,$(sort $(basename $(notdir $(wildcard sql/*.sql)))))
 REGRESS_OPTS = --inputdir=.
-ISOLATION = $(sort $(basename $(notdir $(wildcard test/isolation/specs/*.spec))))
+ISOLATION := $(sort $(basename $(notdir $(wildcard test/isolation/specs/*.spec))))
 ISOLATION_OPTS = --inputdir=test/isolation --load-extension=goflow
-TAP_TESTS = $(if $(wildcard test/t/*.pl),1)
+TAP_TESTS := $(if $(wildcard test/t/*.pl),1)
 PROVE_TESTS = test/t/*.pl
 
 PG_CONFIG ?= pg_config

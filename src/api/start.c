@@ -125,6 +125,9 @@ prepare_request(FunctionCallInfo fcinfo, Request *request, int priority_arg, int
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("workflow must not be null")));
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+
+	/* keeps a drop() out until this transaction ends */
+	goflow_workflow_lock(name, RowShareLock);
 	if (!goflow_workflow_find(name, version, &workflow))
 		ereport(ERROR,
 				(errcode(ERRCODE_GOFLOW_UNKNOWN_WORKFLOW),

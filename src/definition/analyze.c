@@ -169,6 +169,8 @@ attempt(Analysis *analysis, Subject subject, Step step, void *arg)
 	MemoryContextSwitchTo(analysis->scratch);
 	PG_TRY();
 	{
+		/* callers, such as a SQL function, would take the position for one in their text */
+		error_context_stack = NULL;
 		step(analysis, arg);
 	}
 	PG_CATCH();

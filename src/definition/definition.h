@@ -7,10 +7,11 @@
  * at once and define() can raise the first error.
  *
  *	parse.c		jsonb -> GoflowDefinition.  Keys, JSON types, ids; no catalogs.
+ *				With node_types.c, the types of nodes, and json.c, the readers.
  *	graph.c		edges, ports, cycles, reachability, entries, order.
- *	analyze.c	declared types, then every SQL text by the server's parser,
- *				with the references of reference.c resolved by parser hooks.
- *				Gives each node its columns.
+ *	analyze.c	declared types, then every SQL text by the server's parser
+ *				(statement.c), with the references of reference.c resolved by
+ *				parser hooks.  Gives each node its columns.
  *	contract.c	the columns of every node as jsonb, names only, as define()
  *				saw them; read back when a stored version is loaded, so that
  *				loading needs no SQL analysis.

@@ -19,6 +19,9 @@
 #include "lib/binaryheap.h"
 #include "miscadmin.h"
 
+/* Nodes of a cycle that are named in a message. */
+#define MAX_CHAIN 50
+
 static int
 find_port(const GoflowNode *node, const char *name, GoflowNearest *nearest)
 {
@@ -108,7 +111,7 @@ make_edges(GoflowBody *body, GoflowNode *node, GoflowReport *report)
 			if (port < 0 && !from->is_broken)
 				report_unknown_port(node, dependency, from, &nearest, report);
 		}
-		for (int i = 0; i < node->nin; i++)
+		for (int i = 0; i < node->nin && (port >= 0 || dependency->port == NULL); i++)
 			is_double |= node->in[i].from == from && node->in[i].port == port;
 		if (is_double)
 			goflow_problem_hint(goflow_report_error(report, ERRCODE_GOFLOW_INVALID_DEFINITION, node->id,
@@ -223,9 +226,11 @@ report_cycle(List *trail, GoflowReport *report)
 				   ((GoflowNode *) list_nth(trail, first))->id) < 0)
 			first = i;
 	id = ((GoflowNode *) list_nth(trail, first))->id;
-	for (int i = 0; i < length; i++)
+	for (int i = 0; i < Min(length, MAX_CHAIN); i++)
 		appendStringInfo(&chain, "%s → ",
 						 ((GoflowNode *) list_nth(trail, (first - i + length) % length))->id);
+	if (length > MAX_CHAIN)
+		appendStringInfoString(&chain, "… → ");
 	appendStringInfoString(&chain, id);
 	goflow_problem_hint(goflow_report_error(report, ERRCODE_GOFLOW_CIRCULAR_DEPENDENCY, id, "after",
 											"the nodes form a cycle: %s", chain.data),

@@ -28,7 +28,8 @@ goflow_json_kind(const JsonbValue *value)
 		case jbvNull:
 			return GOFLOW_JSON_NULL;
 		case jbvBinary:
-			return JsonContainerIsObject(value->val.binary.data) ? GOFLOW_JSON_OBJECT : GOFLOW_JSON_LIST;
+			return JsonContainerIsObject(value->val.binary.data) ?
+				GOFLOW_JSON_OBJECT : GOFLOW_JSON_LIST;
 		default:
 			elog(ERROR, "unexpected jsonb value type %d", value->type);
 	}
@@ -109,7 +110,7 @@ goflow_json_list(const JsonbContainer *container, int *count)
 GoflowObject
 goflow_json_object(const JsonbContainer *container)
 {
-	GoflowObject		object = {NULL, 0};
+	GoflowObject object = {NULL, 0};
 	JsonbIterator *iterator = JsonbIteratorInit((JsonbContainer *) container);
 	JsonbValue	value;
 	JsonbIteratorToken token;
@@ -159,7 +160,8 @@ goflow_check_kind(GoflowParser *parser, const char *key, const JsonbValue *value
 	if (kind & kinds)
 		return true;
 	goflow_parse_problem(parser, ERRCODE_GOFLOW_INVALID_DEFINITION, key,
-			psprintf("key \"%s\" must be %s, not %s", key, goflow_json_kinds_name(kinds), goflow_json_kinds_name(kind)));
+						 psprintf("key \"%s\" must be %s, not %s", key,
+								  goflow_json_kinds_name(kinds), goflow_json_kinds_name(kind)));
 	return false;
 }
 
@@ -187,7 +189,7 @@ report_unknown_key(GoflowParser *parser, const char *key, const char *path, cons
 				   const GoflowKeyRule *rules, const GoflowKeyRule *more)
 {
 	GoflowProblem *found = goflow_parse_problem(parser, ERRCODE_GOFLOW_UNKNOWN_KEY, path,
-								   psprintf("unknown key \"%s\" in %s", key, what));
+												psprintf("unknown key \"%s\" in %s", key, what));
 	GoflowNearest nearest;
 	StringInfoData list;
 
@@ -208,13 +210,13 @@ report_unknown_key(GoflowParser *parser, const char *key, const char *path, cons
  */
 void
 goflow_check_keys(GoflowParser *parser, GoflowObject *object, const char *prefix, const char *what,
-		   const GoflowKeyRule *rules, const GoflowKeyRule *more)
+				  const GoflowKeyRule *rules, const GoflowKeyRule *more)
 {
 	const GoflowKeyRule *tables[] = {rules, more};
 
 	for (int i = 0; i < object->count; i++)
 	{
-		GoflowMember	   *member = &object->members[i];
+		GoflowMember *member = &object->members[i];
 		char	   *path = psprintf("%s%s", prefix, member->name);
 		const GoflowKeyRule *rule = find_rule(rules, member->name);
 
@@ -237,8 +239,9 @@ goflow_check_keys(GoflowParser *parser, GoflowObject *object, const char *prefix
 			if (!found)
 			{
 				GoflowProblem *missing =
-					goflow_parse_problem(parser, ERRCODE_GOFLOW_MISSING_KEY, psprintf("%s%s", prefix, rule->name),
-							psprintf("key \"%s\" is missing in %s", rule->name, what));
+					goflow_parse_problem(parser, ERRCODE_GOFLOW_MISSING_KEY,
+										 psprintf("%s%s", prefix, rule->name),
+										 psprintf("key \"%s\" is missing in %s", rule->name, what));
 
 				goflow_problem_hint(missing, "Add \"%s\": it is %s.", rule->name,
 									goflow_json_kinds_name(rule->kinds));
@@ -248,7 +251,8 @@ goflow_check_keys(GoflowParser *parser, GoflowObject *object, const char *prefix
 
 /* One of a few words, or fallback when the key is absent; words end with NULL. */
 int
-goflow_object_word(GoflowParser *parser, GoflowObject *object, const char *key, const char *const *words, int fallback)
+goflow_object_word(GoflowParser *parser, GoflowObject *object, const char *key,
+				   const char *const *words, int fallback)
 {
 	char	   *word = goflow_object_string(object, key);
 	StringInfoData list;
@@ -263,7 +267,7 @@ goflow_object_word(GoflowParser *parser, GoflowObject *object, const char *key, 
 		appendStringInfo(&list, "%s\"%s\"", i > 0 ? ", " : "", words[i]);
 	}
 	goflow_problem_hint(goflow_parse_problem(parser, ERRCODE_GOFLOW_INVALID_DEFINITION, key,
-								psprintf("key \"%s\" cannot be \"%s\"", key, word)),
+											 psprintf("key \"%s\" cannot be \"%s\"", key, word)),
 						"It is one of %s.", list.data);
 	return fallback;
 }
@@ -304,7 +308,7 @@ goflow_read_text(GoflowParser *parser, const char *key, const JsonbValue *value)
 	if (strspn(text.data, " \t\r\n\f") == text.len)
 	{
 		goflow_problem_hint(goflow_parse_problem(parser, ERRCODE_GOFLOW_INVALID_DEFINITION, key,
-									psprintf("key \"%s\" is empty", key)),
+												 psprintf("key \"%s\" is empty", key)),
 							"Write a SQL text.");
 		return NULL;
 	}
@@ -327,7 +331,8 @@ make_expr(GoflowParser *parser, GoflowNode *node, const char *key, const char *t
 }
 
 GoflowExpr *
-goflow_read_expr(GoflowParser *parser, GoflowNode *node, const char *key, const JsonbValue *value, int sees)
+goflow_read_expr(GoflowParser *parser, GoflowNode *node, const char *key,
+				 const JsonbValue *value, int sees)
 {
 	char	   *text = value ? goflow_read_text(parser, key, value) : NULL;
 
@@ -354,7 +359,7 @@ goflow_check_identifier(GoflowParser *parser, const char *key, const char *name,
 	if (is_identifier(name))
 		return true;
 	goflow_problem_hint(goflow_parse_problem(parser, ERRCODE_GOFLOW_INVALID_ID, key,
-								psprintf("\"%s\" is not a valid name of %s", name, what)),
+											 psprintf("\"%s\" is not a valid name of %s", name, what)),
 						"Use lower-case letters, digits and underscores, not a digit first, at most %d characters.",
 						NAMEDATALEN - 1);
 	return false;
@@ -366,7 +371,7 @@ goflow_check_count(GoflowParser *parser, const char *key, int count, int limit)
 	if (count <= limit)
 		return true;
 	goflow_problem_detail(goflow_parse_problem(parser, ERRCODE_GOFLOW_LIMIT_EXCEEDED, key,
-								  psprintf("key \"%s\" has too many members", key)),
+											   psprintf("key \"%s\" has too many members", key)),
 						  "There are %d, at most %d are allowed.", count, limit);
 	return false;
 }
@@ -409,10 +414,10 @@ find_default(char *declaration)
 
 /* {"name": "type = default"}: the default is optional, and "sees" what it may use. */
 GoflowField *
-goflow_read_fields(GoflowParser *parser, const char *key, const JsonbValue *value, bool has_default, int sees,
-			int *count)
+goflow_read_fields(GoflowParser *parser, const char *key, const JsonbValue *value,
+				   bool has_default, int sees, int *count)
 {
-	GoflowObject		object = goflow_json_object(value->val.binary.data);
+	GoflowObject object = goflow_json_object(value->val.binary.data);
 	GoflowField *fields = palloc0(sizeof(GoflowField) * Max(1, object.count));
 
 	*count = 0;
@@ -420,7 +425,7 @@ goflow_read_fields(GoflowParser *parser, const char *key, const JsonbValue *valu
 		return fields;
 	for (int i = 0; i < object.count; i++)
 	{
-		GoflowMember	   *member = &object.members[i];
+		GoflowMember *member = &object.members[i];
 		char	   *path = psprintf("%s.%s", key, member->name);
 		GoflowField *field = &fields[*count];
 		char	   *text;
@@ -447,10 +452,10 @@ goflow_read_fields(GoflowParser *parser, const char *key, const JsonbValue *valu
 
 /* {"name": expr}; with is_name, names must be identifiers. */
 void
-goflow_read_named_exprs(GoflowParser *parser, GoflowNode *node, const char *key, const JsonbValue *value,
-				 int sees, bool is_name, GoflowNamedExpr **exprs, int *count)
+goflow_read_named_exprs(GoflowParser *parser, GoflowNode *node, const char *key,
+						const JsonbValue *value, int sees, bool is_name, GoflowNamedExpr **exprs, int *count)
 {
-	GoflowObject		object = goflow_json_object(value->val.binary.data);
+	GoflowObject object = goflow_json_object(value->val.binary.data);
 
 	*exprs = palloc0(sizeof(GoflowNamedExpr) * Max(1, object.count));
 	*count = 0;
@@ -458,7 +463,7 @@ goflow_read_named_exprs(GoflowParser *parser, GoflowNode *node, const char *key,
 		return;
 	for (int i = 0; i < object.count; i++)
 	{
-		GoflowMember	   *member = &object.members[i];
+		GoflowMember *member = &object.members[i];
 		char	   *path = psprintf("%s.%s", key, member->name);
 		GoflowExpr *expr;
 
@@ -473,7 +478,7 @@ goflow_read_named_exprs(GoflowParser *parser, GoflowNode *node, const char *key,
 /* Finds the field that each expression is for; an unknown name is reported. */
 void
 goflow_match_fields(GoflowParser *parser, const char *key, GoflowNamedExpr *exprs, int nexprs,
-			 const GoflowField *fields, int nfields, const char *what)
+					const GoflowField *fields, int nfields, const char *what)
 {
 	for (int i = 0; i < nexprs; i++)
 	{
@@ -484,7 +489,7 @@ goflow_match_fields(GoflowParser *parser, const char *key, GoflowNamedExpr *expr
 		if (exprs[i].field >= 0)
 			continue;
 		unknown = goflow_parse_problem(parser, ERRCODE_GOFLOW_UNKNOWN_REFERENCE, exprs[i].expr->key,
-						  psprintf("%s \"%s\" is not declared", what, exprs[i].name));
+									   psprintf("%s \"%s\" is not declared", what, exprs[i].name));
 		if (nearest.best)
 			goflow_problem_hint(unknown, "Did you mean \"%s\"?", nearest.best);
 		else

@@ -24,7 +24,8 @@ parse_sql(GoflowParser *parser, GoflowNode *node, GoflowObject *object)
 	static const char *const checks[] = {"define", "late", NULL};
 	JsonbValue *columns = goflow_object_get(object, "columns");
 
-	node->expr = goflow_read_expr(parser, node, "sql", goflow_object_get(object, "sql"), GOFLOW_SEES_ANY);
+	node->expr = goflow_read_expr(parser, node, "sql", goflow_object_get(object, "sql"),
+								  GOFLOW_SEES_ANY);
 	if (node->expr)
 		node->expr->is_statement = true;
 	node->rows = goflow_object_word(parser, object, "rows", rows, GOFLOW_ROWS_ONE);
@@ -32,7 +33,7 @@ parse_sql(GoflowParser *parser, GoflowNode *node, GoflowObject *object)
 
 	if (columns && (!node->is_late || node->rows == GOFLOW_ROWS_NONE))
 		goflow_problem_hint(goflow_parse_problem(parser, ERRCODE_GOFLOW_INVALID_DEFINITION, "columns",
-									"columns are declared only where define() cannot find them"),
+												 "columns are declared only where define() cannot find them"),
 							"They belong to \"check\": \"late\", with \"rows\" of \"one\" or \"many\".");
 	else if (columns)
 	{
@@ -52,7 +53,7 @@ parse_sql(GoflowParser *parser, GoflowNode *node, GoflowObject *object)
 	}
 	else if (node->is_late && node->rows == GOFLOW_ROWS_MANY)
 		goflow_problem_hint(goflow_parse_problem(parser, ERRCODE_GOFLOW_MISSING_KEY, "columns",
-									"key \"columns\" is missing in a sql node that is checked late"),
+												 "key \"columns\" is missing in a sql node that is checked late"),
 							"Declare the columns of its rows: {\"name\": \"type\"}.");
 }
 
@@ -97,7 +98,7 @@ parse_switch(GoflowParser *parser, GoflowNode *node, GoflowObject *object)
 		cases = goflow_json_list(list->val.binary.data, &count);
 	if (list && count == 0)
 		goflow_problem_hint(goflow_parse_problem(parser, ERRCODE_GOFLOW_INVALID_DEFINITION, "cases",
-									"a switch needs a case"),
+												 "a switch needs a case"),
 							"Write \"cases\": [{\"port\": name, \"when\": expression}].");
 	if (!goflow_check_count(parser, "cases", count, GOFLOW_MAX_FIELDS))
 		count = 0;
@@ -106,7 +107,7 @@ parse_switch(GoflowParser *parser, GoflowNode *node, GoflowObject *object)
 	for (int i = 0; i < count; i++)
 	{
 		char	   *path = psprintf("cases[%d]", i);
-		GoflowObject		each;
+		GoflowObject each;
 		char	   *port;
 		GoflowExpr *when;
 
@@ -115,15 +116,16 @@ parse_switch(GoflowParser *parser, GoflowNode *node, GoflowObject *object)
 		each = goflow_json_object(cases[i].val.binary.data);
 		goflow_check_keys(parser, &each, psprintf("%s.", path), "a case", case_keys, NULL);
 		port = goflow_object_string(&each, "port");
-		when = goflow_read_expr(parser, node, psprintf("%s.when", path), goflow_object_get(&each, "when"), GOFLOW_SEES_ANY);
+		when = goflow_read_expr(parser, node, psprintf("%s.when", path),
+								goflow_object_get(&each, "when"), GOFLOW_SEES_ANY);
 		if (port == NULL || when == NULL ||
 			!goflow_check_identifier(parser, psprintf("%s.port", path), port, "a port"))
 			continue;
 		for (int j = 0; j <= node->nports; j++)
 			if (strcmp(j < node->nports ? node->ports[j] : "default", port) == 0)
 				goflow_problem_hint(goflow_parse_problem(parser, ERRCODE_GOFLOW_NAME_CONFLICT,
-											psprintf("%s.port", path),
-											psprintf("port \"%s\" exists twice", port)),
+														 psprintf("%s.port", path),
+														 psprintf("port \"%s\" exists twice", port)),
 									"Each case has a port of its own; \"default\" is taken when no case is.");
 		node->exprs[node->nexprs++] = (GoflowNamedExpr){port, -1, when};
 		node->ports[node->nports++] = port;
@@ -144,9 +146,10 @@ parse_set(GoflowParser *parser, GoflowNode *node, GoflowObject *object)
 
 	if (set == NULL)
 		return;
-	goflow_read_named_exprs(parser, node, "set", set, GOFLOW_SEES_ANY, false, &node->exprs, &node->nexprs);
+	goflow_read_named_exprs(parser, node, "set", set, GOFLOW_SEES_ANY, false, &node->exprs,
+							&node->nexprs);
 	goflow_match_fields(parser, "variables", node->exprs, node->nexprs, definition->variables,
-				 definition->nvariables, "variable");
+						definition->nvariables, "variable");
 }
 
 static const GoflowKeyRule transform_keys[] = {
@@ -161,7 +164,7 @@ parse_transform(GoflowParser *parser, GoflowNode *node, GoflowObject *object)
 
 	if (value)
 		goflow_read_named_exprs(parser, node, "value", value, GOFLOW_SEES_ANY, true, &node->exprs,
-						 &node->nexprs);
+								&node->nexprs);
 }
 
 static const GoflowKeyRule delay_keys[] = {
@@ -178,11 +181,11 @@ parse_delay(GoflowParser *parser, GoflowNode *node, GoflowObject *object)
 
 	if ((duration == NULL) == (until == NULL))
 		goflow_problem_hint(goflow_parse_problem(parser, ERRCODE_GOFLOW_MISSING_KEY, NULL,
-									"a delay needs one of \"for\" and \"until\""),
+												 "a delay needs one of \"for\" and \"until\""),
 							"Write \"for\": an interval, or \"until\": a timestamptz.");
 	node->is_until = until != NULL;
 	node->expr = goflow_read_expr(parser, node, until ? "until" : "for", until ? until : duration,
-						   GOFLOW_SEES_ANY);
+								  GOFLOW_SEES_ANY);
 }
 
 static const GoflowKeyRule notify_keys[] = {
@@ -195,10 +198,11 @@ static void
 parse_notify(GoflowParser *parser, GoflowNode *node, GoflowObject *object)
 {
 	node->channel = goflow_object_string(object, "channel");
-	node->expr = goflow_read_expr(parser, node, "payload", goflow_object_get(object, "payload"), GOFLOW_SEES_ANY);
+	node->expr = goflow_read_expr(parser, node, "payload", goflow_object_get(object, "payload"),
+								  GOFLOW_SEES_ANY);
 	if (node->channel && (node->channel[0] == '\0' || strlen(node->channel) >= NAMEDATALEN))
 		goflow_problem_hint(goflow_parse_problem(parser, ERRCODE_GOFLOW_INVALID_DEFINITION, "channel",
-									"the name of a channel has from 1 to 63 bytes"),
+												 "the name of a channel has from 1 to 63 bytes"),
 							"Shorten it.");
 }
 
@@ -238,13 +242,13 @@ read_events(GoflowParser *parser, GoflowNode *node, const JsonbValue *list)
 				event = known[j].event;
 		if (event == 0)
 			goflow_problem_hint(goflow_parse_problem(parser, ERRCODE_GOFLOW_INVALID_DEFINITION, key,
-										psprintf("unknown event \"%s\"", goflow_json_string(&values[i]))),
+													 psprintf("unknown event \"%s\"", goflow_json_string(&values[i]))),
 								"Events of a table are \"insert\", \"update\" and \"delete\".");
 		node->events |= event;
 	}
 	if (count == 0)
 		goflow_problem_hint(goflow_parse_problem(parser, ERRCODE_GOFLOW_INVALID_DEFINITION, "events",
-									"a table trigger needs an event"),
+												 "a table trigger needs an event"),
 							"Events of a table are \"insert\", \"update\" and \"delete\".");
 }
 
@@ -255,7 +259,7 @@ check_trigger_inputs(GoflowParser *parser, GoflowNode *node)
 	GoflowDefinition *definition = parser->definition;
 
 	goflow_match_fields(parser, "input", node->exprs, node->nexprs, definition->inputs,
-				 definition->ninputs, "input");
+						definition->ninputs, "input");
 	for (int i = 0; i < definition->ninputs; i++)
 	{
 		bool		found = definition->inputs[i].initial != NULL;
@@ -264,8 +268,8 @@ check_trigger_inputs(GoflowParser *parser, GoflowNode *node)
 			found = node->exprs[j].field == i;
 		if (!found)
 			goflow_problem_hint(goflow_parse_problem(parser, ERRCODE_GOFLOW_MISSING_KEY, "input",
-										psprintf("the trigger gives no value to input \"%s\"",
-												 definition->inputs[i].name)),
+													 psprintf("the trigger gives no value to input \"%s\"",
+															  definition->inputs[i].name)),
 								"Map it: \"input\": {\"%s\": expression over NEW and OLD}, or give it a default.",
 								definition->inputs[i].name);
 	}
@@ -284,8 +288,8 @@ parse_trigger(GoflowParser *parser, GoflowNode *node, GoflowObject *object)
 		for (int i = 0; i < lengthof(table_keys); i++)
 			if (goflow_object_get(object, table_keys[i]))
 				goflow_problem_hint(goflow_parse_problem(parser, ERRCODE_GOFLOW_INVALID_DEFINITION, table_keys[i],
-											psprintf("key \"%s\" belongs to the trigger of a table",
-													 table_keys[i])),
+														 psprintf("key \"%s\" belongs to the trigger of a table",
+																  table_keys[i])),
 									"Add \"table\", or leave \"%s\" out: then the trigger is started by hand.",
 									table_keys[i]);
 		return;
@@ -296,7 +300,7 @@ parse_trigger(GoflowParser *parser, GoflowNode *node, GoflowObject *object)
 		read_events(parser, node, value);
 	else
 		goflow_problem_hint(goflow_parse_problem(parser, ERRCODE_GOFLOW_MISSING_KEY, "events",
-									"key \"events\" is missing in a trigger node"),
+												 "key \"events\" is missing in a trigger node"),
 							"Add \"events\": a list of \"insert\", \"update\" and \"delete\".");
 
 	value = goflow_object_get(object, "of");
@@ -310,7 +314,7 @@ parse_trigger(GoflowParser *parser, GoflowNode *node, GoflowObject *object)
 				node->of = lappend(node->of, goflow_json_string(&names[i]));
 		if (!(node->events & GOFLOW_EVENT_UPDATE))
 			goflow_problem_hint(goflow_parse_problem(parser, ERRCODE_GOFLOW_INVALID_DEFINITION, "of",
-										"a list of columns is for updates only"),
+													 "a list of columns is for updates only"),
 								"Add \"update\" to the events, or leave \"of\" out.");
 	}
 

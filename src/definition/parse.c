@@ -68,19 +68,19 @@ check_node_id(GoflowParser *parser, const char *id)
 	if (keyword >= 0 && (ScanKeywordCategories[keyword] == RESERVED_KEYWORD ||
 						 ScanKeywordCategories[keyword] == TYPE_FUNC_NAME_KEYWORD))
 		goflow_problem_hint(goflow_parse_problem(parser, ERRCODE_GOFLOW_INVALID_ID, NULL,
-									psprintf("a node cannot be called \"%s\": it is a keyword of SQL", id)),
+												 psprintf("a node cannot be called \"%s\": it is a keyword of SQL", id)),
 							"Choose another id, such as \"%s_1\".", id);
 	for (int i = 0; i < lengthof(reserved); i++)
 		if (strcmp(id, reserved[i]) == 0)
 			goflow_problem_hint(goflow_parse_problem(parser, ERRCODE_GOFLOW_INVALID_ID, NULL,
-										psprintf("a node cannot be called \"%s\": the name is reserved", id)),
+													 psprintf("a node cannot be called \"%s\": the name is reserved", id)),
 								"Choose another id, such as \"%s_1\".", id);
 }
 
 static void
 read_settings(GoflowParser *parser, const JsonbValue *value, GoflowSettings *settings)
 {
-	GoflowObject		object;
+	GoflowObject object;
 
 	if (value == NULL)
 		return;
@@ -91,10 +91,10 @@ read_settings(GoflowParser *parser, const JsonbValue *value, GoflowSettings *set
 	settings->values = palloc(sizeof(char *) * Max(1, object.count));
 	for (int i = 0; i < object.count; i++)
 	{
-		GoflowMember	   *member = &object.members[i];
+		GoflowMember *member = &object.members[i];
 
 		if (!goflow_check_kind(parser, psprintf("settings.%s", member->name), &member->value,
-						GOFLOW_JSON_STRING | GOFLOW_JSON_NUMBER | GOFLOW_JSON_BOOL))
+							   GOFLOW_JSON_STRING | GOFLOW_JSON_NUMBER | GOFLOW_JSON_BOOL))
 			continue;
 		settings->names[settings->count] = member->name;
 		settings->values[settings->count++] =
@@ -120,7 +120,10 @@ read_after(GoflowParser *parser, GoflowNode *node, const JsonbValue *value)
 		char	   *colon;
 
 		if (!goflow_check_kind(parser, key, &values[i], GOFLOW_JSON_STRING))
+		{
+			node->has_unknown_ancestors = true;
 			continue;
+		}
 		dependency = palloc0(sizeof(GoflowDependency));
 		dependency->key = key;
 		dependency->id = goflow_json_string(&values[i]);
@@ -146,7 +149,7 @@ find_node_type(GoflowParser *parser, GoflowObject *object)
 	if (value == NULL)
 	{
 		goflow_problem_hint(goflow_parse_problem(parser, ERRCODE_GOFLOW_MISSING_KEY, "type",
-									"key \"type\" is missing in a node"),
+												 "key \"type\" is missing in a node"),
 							"Add \"type\", such as \"sql\".");
 		return NULL;
 	}
@@ -164,7 +167,7 @@ find_node_type(GoflowParser *parser, GoflowObject *object)
 		appendStringInfo(&list, "%s%s", i > 0 ? ", " : "", goflow_node_types[i].name);
 	}
 	unknown = goflow_parse_problem(parser, ERRCODE_GOFLOW_INVALID_DEFINITION, "type",
-					  psprintf("unknown node type \"%s\"", name));
+								   psprintf("unknown node type \"%s\"", name));
 	if (nearest.best)
 		goflow_problem_hint(unknown, "Did you mean \"%s\"?", nearest.best);
 	else
@@ -181,7 +184,7 @@ check_no_body(GoflowParser *parser, GoflowObject *object, const GoflowNodeTypeRu
 			if (strcmp(object->members[i].name, body_keys[j]) == 0)
 			{
 				goflow_problem_hint(goflow_parse_problem(parser, ERRCODE_GOFLOW_INVALID_BODY, body_keys[j],
-											psprintf("a %s node has no nodes inside", rule->name)),
+														 psprintf("a %s node has no nodes inside", rule->name)),
 									"Move them to the \"nodes\" of the workflow, and name \"%s\" in their \"after\".",
 									parser->node);
 				object->members[i].hidden = true;
@@ -202,7 +205,7 @@ read_join(GoflowParser *parser, GoflowNode *node, GoflowObject *object)
 		node->join = GOFLOW_JOIN_COUNT;
 		if (!goflow_json_integer(join, &node->join_count) || node->join_count < 1)
 			goflow_problem_hint(goflow_parse_problem(parser, ERRCODE_GOFLOW_INVALID_DEFINITION, "join",
-										"\"join\" must be a whole number from 1"),
+													 "\"join\" must be a whole number from 1"),
 								"Write \"all\", \"any\", or how many of the nodes in \"after\" must finish.");
 	}
 	else if (goflow_object_word(parser, object, "join", words, 0) == 1)
@@ -217,8 +220,18 @@ read_join(GoflowParser *parser, GoflowNode *node, GoflowObject *object)
 	for (int i = 0; i < lengthof(keys) && node->after == NIL; i++)
 		if (goflow_object_get(object, keys[i]))
 			goflow_problem_hint(goflow_parse_problem(parser, ERRCODE_GOFLOW_INVALID_DEFINITION, keys[i],
-										psprintf("key \"%s\" needs nodes to join", keys[i])),
+													 psprintf("key \"%s\" needs nodes to join", keys[i])),
 								"Name them in \"after\", or leave \"%s\" out.", keys[i]);
+}
+
+/* Also when the member was reported and hidden. */
+static bool
+has_member(const GoflowObject *object, const char *name)
+{
+	for (int i = 0; i < object->count; i++)
+		if (strcmp(object->members[i].name, name) == 0)
+			return true;
+	return false;
 }
 
 static void
@@ -226,15 +239,15 @@ parse_node(GoflowParser *parser, GoflowNode *node, const JsonbValue *value)
 {
 	int			nerrors = parser->report->nerrors;
 	const GoflowNodeTypeRule *rule = NULL;
-	GoflowObject		object;
+	GoflowObject object;
 	JsonbValue *after;
 
 	parser->node = node->id;
 	check_node_id(parser, node->id);
 	if (goflow_json_kind(value) != GOFLOW_JSON_OBJECT)
 		goflow_problem_hint(goflow_parse_problem(parser, ERRCODE_GOFLOW_INVALID_DEFINITION, NULL,
-									psprintf("a node must be an object, not %s",
-											 goflow_json_kinds_name(goflow_json_kind(value)))),
+												 psprintf("a node must be an object, not %s",
+														  goflow_json_kinds_name(goflow_json_kind(value)))),
 							"Write {\"type\": …}.");
 	else
 	{
@@ -246,15 +259,19 @@ parse_node(GoflowParser *parser, GoflowNode *node, const JsonbValue *value)
 		node->type = rule->type;
 		check_no_body(parser, &object, rule);
 		goflow_check_keys(parser, &object, "", psprintf("a %s node", rule->name), rule->keys,
-				   rule->is_entry ? entry_keys : node_keys);
+						  rule->is_entry ? entry_keys : node_keys);
 		node->title = goflow_object_string(&object, "title");
 		read_settings(parser, goflow_object_get(&object, "settings"), &node->settings);
 		after = goflow_object_get(&object, "after");
 		if (after)
 			read_after(parser, node, after);
+		else
+			node->has_unknown_ancestors = has_member(&object, "after");
 		read_join(parser, node, &object);
 		rule->parse(parser, node, &object);
 	}
+	else
+		node->has_unknown_ancestors = true;
 	node->is_broken = parser->report->nerrors > nerrors;
 	parser->node = NULL;
 }
@@ -270,12 +287,12 @@ parse_nodes(GoflowParser *parser, const JsonbValue *value)
 {
 	GoflowDefinition *definition = parser->definition;
 	GoflowBody *body = definition->body;
-	GoflowObject		object = goflow_json_object(value->val.binary.data);
+	GoflowObject object = goflow_json_object(value->val.binary.data);
 	GoflowNode *nodes;
 
 	if (object.count == 0)
 		goflow_problem_hint(goflow_parse_problem(parser, ERRCODE_GOFLOW_INVALID_BODY, "nodes",
-									"the workflow has no nodes"),
+												 "the workflow has no nodes"),
 							"Write \"nodes\": {id: {\"type\": …}}.");
 	if (!goflow_check_count(parser, "nodes", object.count, GOFLOW_MAX_NODES))
 		object.count = 0;
@@ -318,26 +335,27 @@ parse_workflow(GoflowParser *parser, GoflowObject *object)
 				  definition->priority < GOFLOW_MIN_PRIORITY ||
 				  definition->priority > GOFLOW_MAX_PRIORITY))
 		goflow_problem_hint(goflow_parse_problem(parser, ERRCODE_GOFLOW_INVALID_DEFINITION, "priority",
-									psprintf("\"priority\" must be a whole number from %d to %d",
-											 GOFLOW_MIN_PRIORITY, GOFLOW_MAX_PRIORITY)),
+												 psprintf("\"priority\" must be a whole number from %d to %d",
+														  GOFLOW_MIN_PRIORITY, GOFLOW_MAX_PRIORITY)),
 							"Leave it out for 0; higher runs first.");
 	value = goflow_object_get(object, "input");
 	if (value)
 		definition->inputs = goflow_read_fields(parser, "input", value, true,
-										 GOFLOW_SEES(GOFLOW_REF_EXECUTION), &definition->ninputs);
+												GOFLOW_SEES(GOFLOW_REF_EXECUTION), &definition->ninputs);
 	value = goflow_object_get(object, "variables");
 	if (value)
 		definition->variables = goflow_read_fields(parser, "variables", value, true,
-											GOFLOW_SEES(GOFLOW_REF_INPUT) |
-											GOFLOW_SEES(GOFLOW_REF_EXECUTION),
-											&definition->nvariables);
+												   GOFLOW_SEES(GOFLOW_REF_INPUT) |
+												   GOFLOW_SEES(GOFLOW_REF_EXECUTION),
+												   &definition->nvariables);
 	value = goflow_object_get(object, "nodes");
 	if (value)
 		parse_nodes(parser, value);
 	value = goflow_object_get(object, "output");
 	if (value)
-		goflow_read_named_exprs(parser, NULL, "output", value, GOFLOW_SEES_ANY, false, &definition->outputs,
-						 &definition->noutputs);
+		goflow_read_named_exprs(parser, NULL, "output", value, GOFLOW_SEES_ANY, false,
+								&definition->outputs,
+								&definition->noutputs);
 }
 
 GoflowDefinition *
@@ -346,12 +364,13 @@ goflow_definition_parse(Jsonb *json, const char *name, GoflowReport *report, Mem
 	MemoryContext context;
 	MemoryContext old;
 	GoflowDefinition *definition;
-	GoflowParser		parser = {.report = report};
+	GoflowParser parser = {.report = report};
+	GoflowObject root;
 
 	if (VARSIZE_ANY_EXHDR(json) > GOFLOW_MAX_DEFINITION_BYTES)
 	{
 		goflow_problem_detail(goflow_parse_problem(&parser, ERRCODE_GOFLOW_LIMIT_EXCEEDED, NULL,
-									  "the definition is too large"),
+												   "the definition is too large"),
 							  "It has %zu bytes, at most %d are allowed.",
 							  (Size) VARSIZE_ANY_EXHDR(json), GOFLOW_MAX_DEFINITION_BYTES);
 		return NULL;
@@ -359,7 +378,7 @@ goflow_definition_parse(Jsonb *json, const char *name, GoflowReport *report, Mem
 	if (!JB_ROOT_IS_OBJECT(json))
 	{
 		goflow_problem_hint(goflow_parse_problem(&parser, ERRCODE_GOFLOW_INVALID_DEFINITION, NULL,
-									"a definition must be a JSON object"),
+												 "a definition must be a JSON object"),
 							"Write {\"nodes\": {id: {\"type\": …}}}.");
 		return NULL;
 	}
@@ -372,11 +391,8 @@ goflow_definition_parse(Jsonb *json, const char *name, GoflowReport *report, Mem
 	definition->body = palloc0(sizeof(GoflowBody));
 	definition->body->definition = definition;
 	parser.definition = definition;
-	{
-		GoflowObject		object = goflow_json_object(&json->root);
-
-		parse_workflow(&parser, &object);
-	}
+	root = goflow_json_object(&json->root);
+	parse_workflow(&parser, &root);
 	MemoryContextSwitchTo(old);
 	return definition;
 }

@@ -80,13 +80,14 @@ extern GoflowObject goflow_json_object(const JsonbContainer *container);
 extern JsonbValue *goflow_object_get(GoflowObject *object, const char *name);
 extern char *goflow_object_string(GoflowObject *object, const char *name);
 extern GoflowProblem *goflow_parse_problem(GoflowParser *parser, int code, const char *key,
-									const char *message);
+										   const char *message);
 extern bool goflow_check_kind(GoflowParser *parser, const char *key, const JsonbValue *value,
-									int kinds);
+							  int kinds);
 extern void goflow_check_keys(GoflowParser *parser, GoflowObject *object, const char *prefix,
-									const char *what, const GoflowKeyRule *rules, const GoflowKeyRule *more);
+							  const char *what, const GoflowKeyRule *rules,
+							  const GoflowKeyRule *more);
 extern int goflow_object_word(GoflowParser *parser, GoflowObject *object, const char *key,
-									const char *const *words, int fallback);
+							  const char *const *words, int fallback);
 extern bool goflow_object_bool(GoflowObject *object, const char *key);
 extern char *goflow_read_text(GoflowParser *parser, const char *key, const JsonbValue *value);
 extern GoflowExpr *goflow_read_expr(GoflowParser *parser, GoflowNode *node, const char *key,
@@ -95,10 +96,11 @@ extern bool goflow_check_identifier(GoflowParser *parser, const char *key, const
 									const char *what);
 extern bool goflow_check_count(GoflowParser *parser, const char *key, int count, int limit);
 extern GoflowField *goflow_read_fields(GoflowParser *parser, const char *key,
-									const JsonbValue *value, bool has_default, int sees, int *count);
+									   const JsonbValue *value, bool has_default, int sees, int *count);
 extern void goflow_read_named_exprs(GoflowParser *parser, GoflowNode *node, const char *key,
-									const JsonbValue *value, int sees, bool is_name, GoflowNamedExpr **exprs, int *count);
+									const JsonbValue *value, int sees, bool is_name,
+									GoflowNamedExpr **exprs, int *count);
 extern void goflow_match_fields(GoflowParser *parser, const char *key, GoflowNamedExpr *exprs,
-									int nexprs, const GoflowField *fields, int nfields, const char *what);
+								int nexprs, const GoflowField *fields, int nfields, const char *what);
 
 #endif							/* GOFLOW_DEFINITION_PARSE_H */

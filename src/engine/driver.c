@@ -208,11 +208,13 @@ run_batch(Claim *claims, int nclaims)
 	GoflowWrites *writes;
 	GoflowBudget budget;
 
+	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	MemoryContextSwitchTo(batch_context);
 	writes = goflow_writes_create(batch_context);
 	budget.nodes = goflow_batch_nodes;
+	budget.ran = 0;
 	budget.deadline = TimestampTzPlusMilliseconds(GetCurrentTransactionStartTimestamp(),
 												  goflow_batch_time);
 
@@ -434,6 +436,7 @@ record_failure(const GoflowInstance *instance, ErrorData *error, TimestampTz sta
 	GoflowWrites *writes;
 	GoflowExecution *ex;
 
+	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	MemoryContextSwitchTo(batch_context);
@@ -507,6 +510,7 @@ goflow_engine_run_node(const GoflowInstance *instance)
 		GoflowNodeRun *run = NULL;
 
 		error_context_stack = &context;
+		SetCurrentStatementStartTimestamp();
 		StartTransactionCommand();
 		PushActiveSnapshot(GetTransactionSnapshot());
 		MemoryContextSwitchTo(batch_context);

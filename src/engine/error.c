@@ -94,7 +94,7 @@ goflow_error_raise(Jsonb *error, const char *workflow)
 			 errmsg_internal("%s", message ? message : "execution failed"),
 			 detail ? errdetail_internal("%s", detail) : 0,
 			 hint ? errhint("%s", hint) : 0,
-			 context ? errcontext_msg("%s", context) : 0,
+			 context ? errcontext_msg("%s", context) :
 			 node ? errcontext("node \"%s\" of workflow \"%s\"", node, workflow) :
 			 errcontext("workflow \"%s\"", workflow)));
 }

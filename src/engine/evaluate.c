@@ -473,13 +473,32 @@ map_columns(GoflowExpr *expr, const GoflowField *fields, int nfields, TupleDesc 
 				found = j;
 		if (found < 0)
 			raise_outdated(expr, psprintf("Column \"%s\" is missing.", fields[i].name));
-		if (TupleDescAttr(tupdesc, found)->atttypid != fields[i].type)
+		if (goflow_column_type(TupleDescAttr(tupdesc, found)->atttypid) != fields[i].type)
 			raise_outdated(expr, psprintf("Column \"%s\" is of type %s, it was %s.", fields[i].name,
 										  format_type_be(TupleDescAttr(tupdesc, found)->atttypid),
 										  format_type_be(fields[i].type)));
 		map[i] = found;
 	}
 	return map;
+}
+
+/* A result's value as the node's column has it: void and unknown are text. */
+static Datum
+column_value(SPITupleTable *table, uint64 row, int column, bool *isnull)
+{
+	Datum		value = SPI_getbinval(table->vals[row], table->tupdesc, column + 1, isnull);
+
+	if (*isnull)
+		return (Datum) 0;
+	switch (TupleDescAttr(table->tupdesc, column)->atttypid)
+	{
+		case VOIDOID:
+			return CStringGetTextDatum("");
+		case UNKNOWNOID:
+			return CStringGetTextDatum(DatumGetCString(value));
+		default:
+			return value;
+	}
 }
 
 /* Rows of a many-row node, from a result into a tuplestore of its declared columns. */
@@ -504,7 +523,7 @@ collect_rows(GoflowExecution *ex, GoflowExpr *expr, SPITupleTable *table)
 	{
 		CHECK_FOR_INTERRUPTS();
 		for (int i = 0; i < node->nrow_columns; i++)
-			values[i] = SPI_getbinval(table->vals[r], table->tupdesc, map[i] + 1, &nulls[i]);
+			values[i] = column_value(table, r, map[i], &nulls[i]);
 		tuplestore_putvalues(rows, tupdesc, values, nulls);
 	}
 	return rows;
@@ -564,15 +583,17 @@ goflow_evaluate_statement(GoflowExecution *ex, GoflowExpr *expr, GoflowNodeRun *
 		map = map_columns(expr, node->columns, ncolumns, table->tupdesc);
 		for (int i = 0; i < ncolumns; i++)
 		{
-			Form_pg_attribute attribute = TupleDescAttr(table->tupdesc, map[i]);
+			int16		length;
+			bool		by_value;
 
 			run->nulls[i] = true;
 			run->values[i] = (Datum) 0;
 			if (processed == 0)
 				continue;
-			run->values[i] = SPI_getbinval(table->vals[0], table->tupdesc, map[i] + 1, &run->nulls[i]);
-			if (!run->nulls[i] && !attribute->attbyval)
-				run->values[i] = keep_value(ex, run->values[i], attribute->attlen);
+			run->values[i] = column_value(table, 0, map[i], &run->nulls[i]);
+			get_typlenbyval(node->columns[i].type, &length, &by_value);
+			if (!run->nulls[i] && !by_value)
+				run->values[i] = keep_value(ex, run->values[i], length);
 		}
 	}
 	if (table)

@@ -185,7 +185,7 @@ run_nodes(Position *at, GoflowBudget *budget, bool only_one)
 			break;
 		}
 		if ((only_one && at->ran == 1) || budget->nodes <= 0 ||
-			(budget->deadline != 0 && GetCurrentTimestamp() >= budget->deadline))
+			(budget->deadline != 0 && budget->ran > 0 && GetCurrentTimestamp() >= budget->deadline))
 		{
 			goflow_cascade_put_back(ex, node);
 			end = GOFLOW_SEGMENT_FULL;
@@ -205,6 +205,7 @@ run_nodes(Position *at, GoflowBudget *budget, bool only_one)
 		run_node(ex, node);
 		at->ran++;
 		budget->nodes--;
+		budget->ran++;
 		MemoryContextReset(node_context);
 	}
 	MemoryContextSwitchTo(old);
@@ -270,7 +271,7 @@ goflow_segment_run(GoflowExecution *ex, GoflowBudget *budget)
 		volatile GoflowSegmentEnd end = GOFLOW_SEGMENT_BLOCKED;
 		volatile bool again = false;
 		bool		was_started = ex->started;
-		int			nodes_before = budget->nodes;
+		GoflowBudget before = *budget;
 		GoflowWritesMark mark = goflow_writes_mark(ex->writes);
 		MemoryContext caller_context = CurrentMemoryContext;
 		ResourceOwner caller_owner = CurrentResourceOwner;
@@ -318,7 +319,7 @@ goflow_segment_run(GoflowExecution *ex, GoflowBudget *budget)
 			goflow_execution_restore(ex);
 			goflow_writes_go_back(ex->writes, &mark);
 			ex->started = was_started;
-			budget->nodes = nodes_before;
+			*budget = before;
 			again = judge(&at, error);
 			if (!again)
 				end = GOFLOW_SEGMENT_DONE;

@@ -101,6 +101,7 @@ goflow_session_transaction_ended(bool is_committed)
 void
 goflow_session_node_begin(const GoflowSettings *settings, bool fuse)
 {
+	SetCurrentStatementStartTimestamp();
 	nest_level = NewGUCNestLevel();
 	if (settings)
 		goflow_settings_apply(settings);
@@ -156,6 +157,7 @@ goflow_session_must_run_alone(void)
 void
 goflow_session_clean(void)
 {
+	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	PortalHashTableDeleteAll();
 	DropAllPreparedStatements();

@@ -176,6 +176,7 @@ typedef enum GoflowSegmentEnd
 typedef struct GoflowBudget
 {
 	int			nodes;			/* nodes left in this transaction */
+	int			ran;			/* nodes run in it: one at least, also past the deadline */
 	TimestampTz deadline;		/* 0: none */
 } GoflowBudget;
 

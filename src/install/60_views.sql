@@ -29,6 +29,6 @@ CREATE FUNCTION goflow.status(execution uuid) RETURNS goflow.executions
 LANGUAGE sql VOLATILE STRICT PARALLEL UNSAFE
 BEGIN ATOMIC
 	SELECT e FROM goflow.executions e
-	WHERE e.execution OPERATOR(pg_catalog.=) goflow.require_execution(status.execution);
+	WHERE e.execution OPERATOR(pg_catalog.=) (SELECT goflow.require_execution(status.execution));
 END;
 COMMENT ON FUNCTION goflow.status(uuid) IS 'One row of goflow.executions; an error for an unknown execution.';

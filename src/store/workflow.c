@@ -134,8 +134,8 @@ column(int row, int number)
 void
 goflow_workflow_lock(const char *name, LOCKMODE mode)
 {
-	LockDatabaseObject(goflow_relation("workflow"), hash_bytes((const unsigned char *) name, strlen(name)),
-					   0, mode);
+	LockDatabaseObject(goflow_relation("workflow"),
+					   hash_bytes((const unsigned char *) name, strlen(name)), 0, mode);
 }
 
 bool
