@@ -51,6 +51,13 @@ typedef bool GoflowUpdateIndexes;
 #define goflow_only_summarizing(u) (false)
 #endif
 
+/* Virtual generated columns came with 18; triggers do not see their values. */
+#if PG_VERSION_NUM >= 180000
+#define goflow_is_virtual_column(attgenerated) ((attgenerated) == ATTRIBUTE_GENERATED_VIRTUAL)
+#else
+#define goflow_is_virtual_column(attgenerated) ((void) (attgenerated), false)
+#endif
+
 /* Rights on objects: one function per kind of object up to 15. */
 static inline bool
 goflow_may_connect(Oid database, Oid role)

@@ -8,6 +8,7 @@
  */
 #include "postgres.h"
 
+#include "api/row_trigger.h"
 #include "definition/definition.h"
 #include "goflow.h"
 #include "store/store.h"
@@ -144,6 +145,7 @@ goflow_define(PG_FUNCTION_ARGS)
 	definition->version = goflow_workflow_insert(name, owner, json,
 												 goflow_contract_build(definition),
 												 &definition->settings, &definition->workflow_id);
+	goflow_row_trigger_install(definition);
 	PG_RETURN_INT32(definition->version);
 }
 
@@ -196,7 +198,10 @@ goflow_drop(PG_FUNCTION_ARGS)
 	goflow_workflow_lock(name, ExclusiveLock);
 	require_workflow(name, 0, &row);
 	require_owner(&row);
-	live = force ? 0 : goflow_workflow_live_executions(name);
+
+	/* first: who is writing to a table starts executions until he has committed */
+	goflow_row_trigger_remove(name);
+	live = force ? 0 : goflow_workflow_live_executions(name) + goflow_row_trigger_unwritten(name);
 	if (live > 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_GOFLOW_WORKFLOW_IN_USE),

@@ -90,8 +90,6 @@ convert_field(const char *workflow, const GoflowField *field, JsonbValue *given)
 	{
 		bool		isnull = false;
 		Datum		value;
-		Oid			output;
-		bool		is_varlena;
 
 		if (given->type == jbvString && field->type == TEXTOID)
 			result = cstring_to_text_with_len(given->val.string.val, given->val.string.len);
@@ -112,8 +110,7 @@ convert_field(const char *workflow, const GoflowField *field, JsonbValue *given)
 			value = populate(field, JsonbValueToJsonb(object), &isnull);
 			if (!isnull)
 			{
-				getTypeOutputInfo(field->type, &output, &is_varlena);
-				result = cstring_to_text(OidOutputFunctionCall(output, value));
+				result = goflow_value_encode(field, value);
 			}
 		}
 	}

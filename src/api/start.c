@@ -128,10 +128,11 @@ prepare_request(FunctionCallInfo fcinfo, Request *request, int priority_arg, int
 
 	/* keeps a drop() out until this transaction ends */
 	goflow_workflow_lock(name, RowShareLock);
-	if (!goflow_workflow_find(name, version, &workflow))
+	if ((version <= 0 && !PG_ARGISNULL(version_arg)) ||
+		!goflow_workflow_find(name, version, &workflow) || workflow.dropped)
 		ereport(ERROR,
 				(errcode(ERRCODE_GOFLOW_UNKNOWN_WORKFLOW),
-				 version ? errmsg("workflow \"%s\" has no version %d", name, version) :
+				 !PG_ARGISNULL(version_arg) ? errmsg("workflow \"%s\" has no version %d", name, version) :
 				 errmsg("workflow \"%s\" does not exist", name),
 				 errhint("See the view goflow.workflows.")));
 	if (!goflow_workflow_may_start(name, workflow.owner, GetUserId()))
@@ -228,6 +229,7 @@ goflow_start(PG_FUNCTION_ARGS)
 		PG_RETURN_UUID_P(id);
 	goflow_execution_insert(&row, 1);
 	goflow_wake_execution(&row.id, row.run_as, row.priority);
+	CommandCounterIncrement();	/* for others in the same statement: cancel(start(…)) */
 	PG_RETURN_UUID_P(id);
 }
 
@@ -277,6 +279,7 @@ goflow_start_many(PG_FUNCTION_ARGS)
 		goflow_execution_insert(rows, n);
 	for (int i = 0; i < n; i++)
 		goflow_wake_execution(&rows[i].id, rows[i].run_as, rows[i].priority);
+	CommandCounterIncrement();
 	return (Datum) 0;
 }
 
@@ -304,6 +307,7 @@ goflow_run(PG_FUNCTION_ARGS)
 	fill_row(row, &request, PG_ARGISNULL(1) ? empty_object() : PG_GETARG_JSONB_P(1));
 	AtEOXact_GUC(true, level);
 	goflow_engine_run_inline(row, raise);
+	CommandCounterIncrement();
 
 	if (raise)
 	{

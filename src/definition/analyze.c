@@ -605,7 +605,7 @@ static void
 trigger_table_step(Analysis *analysis, void *arg)
 {
 	GoflowNode *node = arg;
-	Oid			relation = goflow_trigger_table_resolve(node);
+	Oid			relation = goflow_trigger_table_resolve(node, AccessShareLock);
 
 	for (int i = 0; i < node->nexprs; i++)
 		node->exprs[i].expr->trigger_relation = relation;

@@ -253,6 +253,7 @@ struct GoflowNode
 	int			events;			/* trigger: GOFLOW_EVENT_* */
 	List	   *of;				/* trigger: column names (char *) */
 	char	   *when;			/* trigger: text of its condition, or NULL */
+	void	   *mapping;		/* trigger: engine's prepared form of its input (engine/row.c), or NULL */
 };
 
 struct GoflowBody

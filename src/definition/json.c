@@ -440,7 +440,11 @@ goflow_read_fields(GoflowParser *parser, const char *key, const JsonbValue *valu
 		initial = has_default ? find_default(text) : NULL;
 		if (initial)
 		{
-			*initial++ = '\0';
+			char	   *end = initial++;
+
+			while (end > text && strchr(" \t\r\n", end[-1]))
+				end--;
+			*end = '\0';
 			initial += strspn(initial, " \t\r\n");
 			field->initial = make_expr(parser, NULL, path, initial, sees);
 		}

@@ -135,6 +135,12 @@ find_field(const GoflowExpr *expr, GoflowRef *ref, const char *name)
 
 		if (attnum <= 0)
 			return false;
+		if (goflow_is_virtual_column(get_attgenerated(expr->trigger_relation, attnum)))
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("\"%s\" is a virtual generated column", name),
+					 errdetail("Its value is not known to triggers."),
+					 errhint("Write its expression, or make it a stored column.")));
 		ref->field = attnum;
 		get_atttypetypmodcoll(expr->trigger_relation, attnum, &ref->type, &ref->typmod,
 							  &ref->collation);

@@ -225,7 +225,9 @@ check_target(GoflowExpr *expr, Node *value)
 	ParseState *pstate = make_parsestate(NULL);
 
 	pstate->p_sourcetext = expr->text;
-	if (coerce_to_target_type(pstate, value, expr->type, expr->target, expr->target_typmod,
+	/* a row of no type could be coerced here, but not the value that it gives */
+	if (expr->type == RECORDOID ||
+		coerce_to_target_type(pstate, value, expr->type, expr->target, expr->target_typmod,
 							  COERCION_ASSIGNMENT, COERCE_IMPLICIT_CAST, -1) == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_GOFLOW_TYPE_MISMATCH),
@@ -271,10 +273,10 @@ goflow_expression_analyze(GoflowExpr *expr)
 /* ---- row triggers ---- */
 
 Oid
-goflow_trigger_table_resolve(GoflowNode *node)
+goflow_trigger_table_resolve(GoflowNode *node, LOCKMODE mode)
 {
 	RangeVar   *name = makeRangeVarFromNameList(textToQualifiedNameList(cstring_to_text(node->table)));
-	Oid			relation = RangeVarGetRelid(name, AccessShareLock, false);
+	Oid			relation = RangeVarGetRelid(name, mode, false);
 	char		kind = get_rel_relkind(relation);
 	AclResult	right;
 
@@ -283,6 +285,12 @@ goflow_trigger_table_resolve(GoflowNode *node)
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" is not a table", node->table),
 				 errhint("A row trigger needs a plain or a partitioned table.")));
+	if (get_rel_persistence(relation) == RELPERSISTENCE_TEMP)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is a temporary table", node->table),
+				 errdetail("No worker could see its rows."),
+				 errhint("Use a permanent table.")));
 	if (IsCatalogRelationOid(relation))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -296,7 +304,7 @@ goflow_trigger_table_resolve(GoflowNode *node)
 void
 goflow_trigger_columns_check(GoflowNode *node)
 {
-	Oid			relation = goflow_trigger_table_resolve(node);
+	Oid			relation = goflow_trigger_table_resolve(node, AccessShareLock);
 	ListCell   *lc;
 
 	foreach(lc, node->of)
@@ -307,13 +315,26 @@ goflow_trigger_columns_check(GoflowNode *node)
 							(char *) lfirst(lc), node->table)));
 }
 
+Node *
+goflow_trigger_when_parse(GoflowNode *node)
+{
+	RawStmt    *statement = linitial_node(RawStmt, raw_parser(node->when, RAW_PARSE_PLPGSQL_EXPR));
+	SelectStmt *select = castNode(SelectStmt, statement->stmt);
+
+	if (list_length(select->targetList) != 1 || select->fromClause || select->whereClause)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("the condition of a trigger must be one expression"),
+				 errposition(1)));
+	return linitial_node(ResTarget, select->targetList)->val;
+}
+
 void
 goflow_trigger_when_analyze(GoflowNode *node)
 {
-	Relation	table = table_open(goflow_trigger_table_resolve(node), NoLock);
+	Relation	table = table_open(goflow_trigger_table_resolve(node, AccessShareLock), NoLock);
 	ParseState *pstate = make_parsestate(NULL);
 	ParseNamespaceItem *item;
-	SelectStmt *select;
 	Node	   *condition;
 	ListCell   *lc;
 
@@ -325,14 +346,7 @@ goflow_trigger_when_analyze(GoflowNode *node)
 										 false, false);
 	addNSItemToQuery(pstate, item, false, true, true);
 
-	select = castNode(SelectStmt,
-					  linitial_node(RawStmt, raw_parser(node->when, RAW_PARSE_PLPGSQL_EXPR))->stmt);
-	if (list_length(select->targetList) != 1 || select->fromClause || select->whereClause)
-		ereport(ERROR,
-				(errcode(ERRCODE_SYNTAX_ERROR),
-				 errmsg("the condition of a trigger must be one expression"),
-				 errposition(1)));
-	condition = transformWhereClause(pstate, linitial_node(ResTarget, select->targetList)->val,
+	condition = transformWhereClause(pstate, goflow_trigger_when_parse(node),
 									 EXPR_KIND_TRIGGER_WHEN, "WHEN");
 	assign_expr_collations(pstate, condition);
 

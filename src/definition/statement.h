@@ -1,6 +1,7 @@
 /*
  * statement.h
- *		One SQL text at a time: what analyze.c asks of statement.c.
+ *		One SQL text at a time: what analyze.c, and who makes row triggers, ask
+ *		of statement.c.
  *
  * All of these raise errors, with positions in the text.
  */
@@ -8,6 +9,7 @@
 #define GOFLOW_DEFINITION_STATEMENT_H
 
 #include "access/tupdesc.h"
+#include "storage/lockdefs.h"
 
 #include "definition/definition.h"
 
@@ -23,13 +25,16 @@ extern TupleDesc goflow_statement_analyze(GoflowExpr *expr);
 /* The same for an expression; sets its type, and checks it against its target. */
 extern void goflow_expression_analyze(GoflowExpr *expr);
 
-/* The table of a trigger node: one that can have it, and where the user may. */
-extern Oid	goflow_trigger_table_resolve(GoflowNode *node);
+/* The table of a trigger node, locked: one that can have it, and where the user may. */
+extern Oid	goflow_trigger_table_resolve(GoflowNode *node, LOCKMODE mode);
 
 /* Every column in "of" exists. */
 extern void goflow_trigger_columns_check(GoflowNode *node);
 
-/* The condition of a trigger node, as CREATE TRIGGER takes it. */
+/* The expression of its condition, not analyzed. */
+extern Node *goflow_trigger_when_parse(GoflowNode *node);
+
+/* Checks the condition of a trigger node, as CREATE TRIGGER does it. */
 extern void goflow_trigger_when_analyze(GoflowNode *node);
 
 #endif							/* GOFLOW_DEFINITION_STATEMENT_H */

@@ -232,6 +232,13 @@ node_to_jsonb(GoflowExecution *ex, GoflowNode *node)
 	return goflow_values_to_jsonb(node->columns, node->ncolumns, values, nulls);
 }
 
+/* Nodes that ran side by side are numbered as they began, so the clock says who was first. */
+static bool
+ended_before(const GoflowNodeRun *a, const GoflowNodeRun *b)
+{
+	return a->ended_at != b->ended_at ? a->ended_at < b->ended_at : a->seq < b->seq;
+}
+
 /*
  * The result of a join over the edges that were taken, in the order in which
  * "after" names them: merge (one object, the later wins), array, first or last
@@ -243,13 +250,13 @@ goflow_cascade_aggregate(GoflowExecution *ex, GoflowNode *node)
 	MemoryContext old = MemoryContextSwitchTo(ex->context);
 	Datum	   *objects = palloc(Max(node->nin, 1) * sizeof(Datum));
 	int			nobjects = 0;
-	int32		best_seq = 0;
+	GoflowNodeRun *best = NULL;
 	Jsonb	   *result = NULL;
 
 	for (int i = 0; i < node->nin; i++)
 	{
 		GoflowNode *from = node->in[i].from;
-		int32		seq = ex->now.runs[from->position].seq;
+		GoflowNodeRun *run = &ex->now.runs[from->position];
 		Jsonb	   *object;
 
 		if (!is_taken(ex, &node->in[i]))
@@ -266,14 +273,18 @@ goflow_cascade_aggregate(GoflowExecution *ex, GoflowNode *node)
 				objects[nobjects++] = JsonbPGetDatum(object);
 				break;
 			case GOFLOW_AGGREGATE_FIRST:
-				if (result == NULL || seq < best_seq)
+				if (best == NULL || ended_before(run, best))
+				{
 					result = object;
-				best_seq = result == object ? seq : best_seq;
+					best = run;
+				}
 				break;
 			case GOFLOW_AGGREGATE_LAST:
-				if (result == NULL || seq > best_seq)
+				if (best == NULL || ended_before(best, run))
+				{
 					result = object;
-				best_seq = result == object ? seq : best_seq;
+					best = run;
+				}
 				break;
 			case GOFLOW_AGGREGATE_NONE:
 				break;

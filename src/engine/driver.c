@@ -262,7 +262,9 @@ run_batch(Claim *claims, int nclaims)
 	}
 	goflow_writes_flush(writes);
 	PopActiveSnapshot();
+	goflow_session_allow_cancel(true);
 	CommitTransactionCommand();
+	goflow_session_allow_cancel(false);
 	goflow_session_transaction_ended(true);
 }
 
@@ -297,6 +299,8 @@ after_commit(Claim *claim, GoflowInstance *adopted, bool may_adopt)
 	}
 	else if (claim->end == GOFLOW_SEGMENT_FULL)
 		return;
+	else if (ex->now.state == GOFLOW_EXECUTION_WAITING)
+		goflow_tracker_close(&claim->id);	/* what waits costs no memory */
 
 	for (int i = 0; i < ex->body->nnodes; i++)
 	{
@@ -330,6 +334,26 @@ after_commit(Claim *claim, GoflowInstance *adopted, bool may_adopt)
 }
 
 /*
+ * Is it the server's trouble, which passes, and not the execution's?  Then an
+ * execution that could not be loaded is tried again.
+ */
+static bool
+is_passing(const ErrorData *error)
+{
+	switch (ERRCODE_TO_CATEGORY(error->sqlerrcode))
+	{
+		case ERRCODE_TRANSACTION_ROLLBACK:
+		case ERRCODE_INSUFFICIENT_RESOURCES:
+		case ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE:
+		case ERRCODE_OPERATOR_INTERVENTION:
+		case ERRCODE_SYSTEM_ERROR:
+			return true;
+		default:
+			return false;
+	}
+}
+
+/*
  * The transaction of a batch failed: all of it is rolled back.  The executions
  * are loaded again, and run their next nodes in node mode.  If that does not
  * help either (a full disk, say), they go back to the queue and the error is
@@ -342,7 +366,7 @@ undo_batch(Claim *claims, int nclaims, ErrorData *error, int failures)
 			(errmsg("a batch of nodes was rolled back: %s", error->message),
 			 errdetail("Its nodes run one by one.")));
 
-	if (loading)
+	if (loading && !is_passing(error))
 		loading->load_error = error;
 	loading = NULL;
 	for (int i = 0; i < nclaims; i++)
@@ -371,6 +395,7 @@ try_batch(Claim *claims, int nclaims)
 	}
 	PG_CATCH();
 	{
+		goflow_session_allow_cancel(false);
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
 		FlushErrorState();
@@ -554,7 +579,9 @@ goflow_engine_run_node(const GoflowInstance *instance)
 				goflow_speed_learn(ex->definition->workflow_id, node->index, duration);
 		}
 		PopActiveSnapshot();
+		goflow_session_allow_cancel(true);
 		CommitTransactionCommand();
+		goflow_session_allow_cancel(false);
 		goflow_session_transaction_ended(true);
 		error_context_stack = context.previous;
 	}
@@ -564,6 +591,7 @@ goflow_engine_run_node(const GoflowInstance *instance)
 
 		error_context_stack = context.previous;
 		goflow_session_fuse_off();
+		goflow_session_allow_cancel(false);
 		MemoryContextSwitchTo(old);
 		error = CopyErrorData();
 		FlushErrorState();

@@ -5,6 +5,9 @@
 #ifndef GOFLOW_ENGINE_H
 #define GOFLOW_ENGINE_H
 
+#include "executor/tuptable.h"
+#include "utils/relcache.h"
+
 #include "definition/definition.h"
 #include "process/process.h"
 #include "store/store.h"
@@ -16,6 +19,9 @@
 extern void goflow_engine_drive(const pg_uuid_t *executions, int nexecutions);
 extern void goflow_engine_run_node(const GoflowInstance *instance);
 
+/* A worker's handler for SIGINT: a cancel reaches nodes, and nothing else. */
+extern void goflow_session_handle_cancel(SIGNAL_ARGS);
+
 /*
  * Runs an execution that is not stored yet to its end in the caller's session
  * and transaction, and stores it.  With raise, its error is raised; without,
@@ -23,9 +29,50 @@ extern void goflow_engine_run_node(const GoflowInstance *instance);
  */
 extern void goflow_engine_run_inline(GoflowExecutionRow *row, bool raise);
 
+/* The text form in which a typed value is stored. */
+extern text *goflow_value_encode(const GoflowField *field, Datum value);
+
 /* The default of an input that was not given, in text form; NULL: SQL NULL. */
 extern text *goflow_engine_default(GoflowDefinition *definition, const GoflowField *field,
 								   GoflowExecutionRow *row);
+
+/* ---- row.c: inputs of an execution that a changed row starts ---- */
+
+/*
+ * How a trigger node makes inputs of a row; kept from one row to the next.
+ * One that was got in a transaction is valid to its end.
+ */
+typedef struct GoflowRowMapping
+{
+	GoflowDefinition *definition;
+	GoflowNode *node;
+	Oid			relation;		/* the trigger's table; rows come from it or its partitions */
+	char	   *table;			/* its qualified name */
+	bool	   *by_value;		/* of the inputs' values */
+} GoflowRowMapping;
+
+extern GoflowRowMapping *goflow_row_mapping(GoflowNode *node, Oid relation);
+
+/*
+ * Computes the inputs, as the workflow's owner.  The rows are of rel; old_row
+ * or new_row can be NULL.  Values by reference are in context, each in a chunk
+ * of its own.
+ */
+extern void goflow_row_evaluate(GoflowRowMapping *mapping, GoflowExecutionRow *row, Relation rel,
+								TupleTableSlot *new_row, TupleTableSlot *old_row,
+								MemoryContext context, NullableDatum *inputs);
+
+/* Sets the row's input from what goflow_row_evaluate() gave, between begin and end. */
+typedef struct GoflowRowScope
+{
+	Oid			user;
+	int			security_context;
+	int			nest_level;
+} GoflowRowScope;
+extern void goflow_row_begin(GoflowRowMapping *mapping, GoflowRowScope *scope);
+extern void goflow_row_end(GoflowRowScope *scope);
+extern void goflow_row_encode(GoflowRowMapping *mapping, const NullableDatum *inputs,
+							  GoflowExecutionRow *row);
 
 /* Raises the error that an execution of this workflow ended with. */
 extern void goflow_error_raise(Jsonb *error, const char *workflow);

@@ -95,6 +95,6 @@ goflow_error_raise(Jsonb *error, const char *workflow)
 			 detail ? errdetail_internal("%s", detail) : 0,
 			 hint ? errhint("%s", hint) : 0,
 			 context ? errcontext_msg("%s", context) :
-			 node ? errcontext("node \"%s\" of workflow \"%s\"", node, workflow) :
-			 errcontext("workflow \"%s\"", workflow)));
+			 node ? errcontext_msg("node \"%s\" of workflow \"%s\"", node, workflow) :
+			 errcontext_msg("workflow \"%s\"", workflow)));
 }

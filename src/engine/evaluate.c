@@ -10,7 +10,14 @@
  * An expression without tables, aggregates and sub-selects is "simple": its
  * plan is a Result node, and its expression tree is evaluated directly, as
  * PL/pgSQL does it, at a twentieth of the executor's price.  Such state lives
- * for one transaction, since it holds looked-up functions.
+ * for one transaction and one user at most, since it holds looked-up functions
+ * that the user was found to have the right to call; it is made anew when the
+ * server says that what it depends on has changed.  It can be in use once at a
+ * time: should a function that an expression calls lead to the same expression
+ * again, that evaluation gets state of its own.
+ *
+ * Of the simple ones some are "pure": their value depends on nothing but the
+ * references, whoever evaluates them under whatever settings.
  *
  * Many-row nodes are ephemeral named relations of the SPI connection, as a
  * trigger's transition tables are.
@@ -19,6 +26,7 @@
 
 #include "engine/state.h"
 
+#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
@@ -43,13 +51,18 @@ typedef struct GoflowPlan
 	bool		is_fast;		/* simple, and calls built-in functions without effects only */
 	bool		is_mutable;		/* needs a snapshot */
 
-	/* per transaction */
+	/* per transaction and user */
 	LocalTransactionId lxid;
+	Oid			user;
+	bool		in_use;			/* being evaluated, or an error got it out of that */
+	MemoryContext context;		/* of what follows; ends with the transaction */
 	ExprState  *state;			/* of a simple expression */
 	ExprContext *econtext;
 	Oid			source_type;	/* of cast */
 	ExprState  *cast;			/* from the result's type to the target; NULL: none needed */
 	bool		cast_ready;
+	bool		is_cast_pure;
+	bool		is_pure;		/* known after the first evaluation */
 } GoflowPlan;
 
 /* Makes the many-row nodes that an expression could read known to SPI, without data. */
@@ -231,15 +244,23 @@ get_simple_expression(GoflowPlan *plan)
 static void
 begin_transaction(GoflowPlan *plan)
 {
+	LocalTransactionId lxid = GoflowLocalTransactionId();
 	MemoryContext old;
 	Expr	   *expr;
 
-	if (plan->lxid == GoflowLocalTransactionId())
-		return;
-	plan->lxid = GoflowLocalTransactionId();
+	if (plan->lxid == lxid)
+	{
+		if (plan->in_use || (plan->user == GetUserId() && SPI_plan_is_valid(plan->spi)))
+			return;
+		MemoryContextDelete(plan->context);
+	}
+	plan->lxid = InvalidLocalTransactionId;
+	plan->user = GetUserId();
+	plan->in_use = false;
 	plan->state = NULL;
 	plan->cast = NULL;
 	plan->cast_ready = false;
+	plan->is_pure = false;
 
 	if (!plan->is_checked)
 	{
@@ -251,7 +272,9 @@ begin_transaction(GoflowPlan *plan)
 		plan->is_checked = true;
 	}
 
-	old = MemoryContextSwitchTo(TopTransactionContext);
+	plan->context = AllocSetContextCreate(TopTransactionContext, "goflow expression",
+										  ALLOCSET_SMALL_SIZES);
+	old = MemoryContextSwitchTo(plan->context);
 	plan->econtext = CreateStandaloneExprContext();
 	if (plan->is_simple)
 	{
@@ -265,6 +288,7 @@ begin_transaction(GoflowPlan *plan)
 		}
 	}
 	MemoryContextSwitchTo(old);
+	plan->lxid = lxid;
 }
 
 /*
@@ -282,12 +306,13 @@ prepare_cast(GoflowPlan *plan, GoflowExpr *expr, Oid source, int32 source_typmod
 		return;
 	plan->cast = NULL;
 	plan->source_type = source;
-	plan->cast_ready = true;
-	if (!OidIsValid(expr->target) ||
-		(source == expr->target && (expr->target_typmod < 0 || expr->target_typmod == source_typmod)))
+	plan->is_cast_pure = true;
+	plan->cast_ready = !OidIsValid(expr->target) ||
+		(source == expr->target && (expr->target_typmod < 0 || expr->target_typmod == source_typmod));
+	if (plan->cast_ready)
 		return;
 
-	old = MemoryContextSwitchTo(TopTransactionContext);
+	old = MemoryContextSwitchTo(plan->context);
 	placeholder = makeNode(CaseTestExpr);
 	placeholder->typeId = source;
 	placeholder->typeMod = source_typmod;
@@ -302,7 +327,11 @@ prepare_cast(GoflowPlan *plan, GoflowExpr *expr, Oid source, int32 source_typmod
 						format_type_be(source), format_type_be(expr->target)),
 				 errhint("Cast it to %s.", format_type_be(expr->target))));
 	if (!IsA(cast, CaseTestExpr))
+	{
+		plan->is_cast_pure = !contain_mutable_functions(cast) && !calls_user_code(cast, NULL);
 		plan->cast = ExecInitExpr(expression_planner((Expr *) cast), NULL);
+	}
+	plan->cast_ready = true;
 	MemoryContextSwitchTo(old);
 }
 
@@ -333,20 +362,27 @@ keep_value(GoflowExecution *ex, Datum value, int16 length)
 	return value;
 }
 
-/*
- * Evaluates an expression, coerced to its target if it has one.  The result
- * is in the execution's memory.  Needs SPI and an active snapshot.
- */
-Datum
-goflow_evaluate(GoflowExecution *ex, GoflowExpr *expr, bool *isnull, Oid *type, int32 *typmod)
+/* True if reading a literal as a value of a type is the same for everybody. */
+static bool
+is_literal_pure(Oid type)
 {
-	GoflowPlan *plan = get_plan(expr);
+	Oid			input;
+	Oid			ioparam;
+
+	getTypeInputInfo(type, &input, &ioparam);
+	return input < FirstNormalObjectId && func_volatile(input) == PROVOLATILE_IMMUTABLE;
+}
+
+static Datum
+evaluate(GoflowExecution *ex, GoflowExpr *expr, GoflowPlan *plan, bool *isnull,
+		 Oid *type, int32 *typmod)
+{
 	ParamListInfo params;
 	Datum		value;
 	Oid			result_type;
 	int32		result_typmod = -1;
+	bool		is_literal;
 
-	begin_transaction(plan);
 	params = make_params(ex, expr);
 
 	if (plan->state)
@@ -396,11 +432,15 @@ goflow_evaluate(GoflowExecution *ex, GoflowExpr *expr, bool *isnull, Oid *type, 
 		ResetExprContext(plan->econtext);
 	}
 
-	if (result_type == UNKNOWNOID)
+	is_literal = result_type == UNKNOWNOID;
+	if (is_literal)
 		value = read_literal(expr, value, *isnull, &result_type, &result_typmod);
 
 	/* NULL is coerced too: a domain may refuse it */
 	prepare_cast(plan, expr, result_type, result_typmod);
+	if (!plan->is_pure)
+		plan->is_pure = plan->state && plan->is_fast && !plan->is_mutable && plan->is_cast_pure &&
+			(!is_literal || is_literal_pure(result_type));
 	if (plan->cast)
 	{
 		MemoryContext old = MemoryContextSwitchTo(plan->econtext->ecxt_per_tuple_memory);
@@ -432,6 +472,64 @@ goflow_evaluate(GoflowExecution *ex, GoflowExpr *expr, bool *isnull, Oid *type, 
 	if (typmod)
 		*typmod = result_typmod;
 	return value;
+}
+
+/*
+ * Evaluates an expression, coerced to its target if it has one.  The result
+ * is in the execution's memory.  Needs an active snapshot and, unless the
+ * expression is pure, SPI.
+ */
+Datum
+goflow_evaluate(GoflowExecution *ex, GoflowExpr *expr, bool *isnull, Oid *type, int32 *typmod)
+{
+	GoflowPlan *plan = get_plan(expr);
+	Datum		value;
+
+	begin_transaction(plan);
+	if (plan->in_use)
+	{
+		GoflowPlan	nested = *plan;
+
+		nested.lxid = InvalidLocalTransactionId;
+		begin_transaction(&nested);
+		value = evaluate(ex, expr, &nested, isnull, type, typmod);
+		MemoryContextDelete(nested.context);
+		return value;
+	}
+	plan->in_use = true;
+	value = evaluate(ex, expr, plan, isnull, type, typmod);
+	plan->in_use = false;
+	return value;
+}
+
+/*
+ * True if the current user has evaluated the expression in this transaction,
+ * and it was found to be pure.
+ */
+bool
+goflow_evaluate_is_pure(GoflowExpr *expr)
+{
+	GoflowPlan *plan = expr->plan;
+
+	return plan && plan->is_pure && plan->lxid == GoflowLocalTransactionId() &&
+		plan->user == GetUserId() && SPI_plan_is_valid(plan->spi);
+}
+
+/* Frees the plan; the next evaluation begins with the text. */
+void
+goflow_evaluate_forget(GoflowExpr *expr)
+{
+	GoflowPlan *plan = expr->plan;
+
+	if (plan == NULL)
+		return;
+	SPI_freeplan(plan->spi);
+	pfree(plan);
+	if (expr->refs)
+		pfree(expr->refs);
+	expr->plan = NULL;
+	expr->refs = NULL;
+	expr->nrefs = expr->maxrefs = 0;
 }
 
 /* True if evaluating it can neither take long nor have an effect.  Needs SPI. */

@@ -16,6 +16,7 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "executor/tuptable.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -141,6 +142,7 @@ load_journal(GoflowExecution *ex)
 		run->attempt = row->attempt;
 		run->port = row->port;
 		run->seq = row->seq;
+		run->ended_at = row->finished_at;
 		run->output = row->output;
 		ex->now.seq = Max(ex->now.seq, row->seq);
 		switch (row->state)
@@ -205,8 +207,9 @@ goflow_execution_load(const pg_uuid_t *id, GoflowWrites *writes,
 	{
 		GoflowRequestRow *request = lfirst(lc);
 
+		if (!ex->cancel_requested)
+			ex->cancel_reason = request->reason;
 		ex->cancel_requested = true;
-		ex->cancel_reason = request->reason;
 	}
 
 	if (row->state != GOFLOW_EXECUTION_QUEUED)
@@ -242,6 +245,8 @@ goflow_execution_load(const pg_uuid_t *id, GoflowWrites *writes,
 				run->state = GOFLOW_NODE_QUEUED;
 				ex->now.ready[ex->now.ready_count++] = node->position;
 			}
+			else
+				goflow_wake_timer(timer->due_at);	/* the scheduler has passed it */
 		}
 	}
 	for (int i = 0; i < ex->body->nnodes; i++)
@@ -319,6 +324,7 @@ goflow_execution_record(GoflowExecution *ex, GoflowNode *node, char state,
 	TimestampTz now = GetCurrentTimestamp();
 
 	run->state = state;
+	run->ended_at = now;
 	if (run->attempt == 0)
 		run->attempt = 1;
 	if (run->seq == 0)
@@ -447,6 +453,18 @@ value_of_execution(GoflowExecution *ex, int field, bool *isnull)
 	}
 }
 
+/* A column of NEW or OLD, by its number; 0: the whole row. */
+static Datum
+value_of_row(TupleTableSlot *row, int column, bool *isnull)
+{
+	*isnull = row == NULL;
+	if (row == NULL)
+		return (Datum) 0;		/* OLD of an insert, NEW of a delete */
+	if (column == 0)
+		return ExecFetchSlotHeapTupleDatum(row);
+	return slot_getattr(row, column, isnull);
+}
+
 /* The present value of a reference; valid as long as the execution's memory or the caller's. */
 Datum
 goflow_execution_value(GoflowExecution *ex, const GoflowRef *ref, bool *isnull)
@@ -466,8 +484,9 @@ goflow_execution_value(GoflowExecution *ex, const GoflowRef *ref, bool *isnull)
 		case GOFLOW_REF_EXECUTION:
 			return value_of_execution(ex, ref->field, isnull);
 		case GOFLOW_REF_NEW:
+			return value_of_row(ex->new_row, ref->field, isnull);
 		case GOFLOW_REF_OLD:
-			break;
+			return value_of_row(ex->old_row, ref->field, isnull);
 	}
 	elog(ERROR, "unexpected reference kind %d", (int) ref->kind);
 }

@@ -171,10 +171,16 @@ run_nodes(Position *at, GoflowBudget *budget, bool only_one)
 	}
 	for (;;)
 	{
-		GoflowNode *node = goflow_cascade_next(ex);
+		GoflowNode *node;
 
 		CHECK_FOR_INTERRUPTS();
 		at->node = NULL;
+		if (only_one && at->ran == 1)
+		{
+			end = GOFLOW_SEGMENT_FULL;
+			break;
+		}
+		node = goflow_cascade_next(ex);
 		if (node == NULL)
 		{
 			if (ex->now.open == 0)
@@ -184,7 +190,7 @@ run_nodes(Position *at, GoflowBudget *budget, bool only_one)
 			}
 			break;
 		}
-		if ((only_one && at->ran == 1) || budget->nodes <= 0 ||
+		if (budget->nodes <= 0 ||
 			(budget->deadline != 0 && budget->ran > 0 && GetCurrentTimestamp() >= budget->deadline))
 		{
 			goflow_cascade_put_back(ex, node);
@@ -303,6 +309,8 @@ goflow_segment_run(GoflowExecution *ex, GoflowBudget *budget)
 
 			error_context_stack = caller_callback;
 			goflow_session_fuse_off();
+			if (!ex->is_inline)
+				goflow_session_allow_cancel(false);
 			MemoryContextSwitchTo(caller_context);
 			error = CopyErrorData();
 			FlushErrorState();

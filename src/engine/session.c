@@ -12,9 +12,17 @@
  * The settings of a definition (search_path and others) are set for the
  * session and stay until a definition with others comes along.
  *
+ * A cancel may come at any time, from goflow.cancel() or from anybody's
+ * pg_cancel_backend(), and is meant for the code of users that runs just then:
+ * a node's, or what a commit runs.  Anywhere else SIGINT is ignored, or it
+ * would hit executions that have nothing to do with it.  A request of goflow
+ * that came too early for that is in the worker's slot.
+ *
  * The fuse is a timeout of our own.  lock_timeout and statement_timeout raise
  * errors that user code may swallow; here the flag tells, whatever the code
- * did, and the alarm repeats until the node ends.
+ * did, and the alarm repeats until the node ends.  statement_timeout itself is
+ * the role's or the definition's wish; the server arms it for statements of
+ * clients only, so it is armed here for each node.
  */
 #include "postgres.h"
 
@@ -29,12 +37,14 @@
 #include "storage/latch.h"
 #include "storage/lock.h"
 #include "storage/proc.h"
+#include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/portal.h"
 #include "utils/timeout.h"
 
 static TimeoutId fuse_timeout = MAX_TIMEOUTS;
 static volatile sig_atomic_t fuse_burnt = false;
+static volatile sig_atomic_t may_cancel = false;
 static int	nest_level;
 static int	xact_flags;
 
@@ -49,6 +59,24 @@ burn_fuse(void)
 	InterruptPending = true;
 	QueryCancelPending = true;
 	SetLatch(MyLatch);
+}
+
+void
+goflow_session_handle_cancel(SIGNAL_ARGS)
+{
+	if (may_cancel)
+		StatementCancelHandler(postgres_signal_arg);
+}
+
+/* Code of users begins, or has ended. */
+void
+goflow_session_allow_cancel(bool allow)
+{
+	may_cancel = allow;
+	if (!allow)
+		QueryCancelPending = false;
+	else if (goflow_worker_cancel_requested())
+		InterruptPending = QueryCancelPending = true;
 }
 
 /* Once in a worker's life. */
@@ -88,10 +116,14 @@ goflow_session_apply(GoflowDefinition *definition)
 	applied = definition;
 }
 
-/* Settings go back with the transaction that made them. */
+/*
+ * Settings go back with the transaction that made them.  Advisory locks of the
+ * session would outlive it, either way.
+ */
 void
 goflow_session_transaction_ended(bool is_committed)
 {
+	LockReleaseAll(USER_LOCKMETHOD, true);
 	if (is_committed)
 		committed = applied;
 	else
@@ -108,22 +140,25 @@ goflow_session_node_begin(const GoflowSettings *settings, bool fuse)
 	xact_flags = MyXactFlags;
 	goflow_utility_seen = false;
 	fuse_burnt = false;
-	QueryCancelPending = false;
+	goflow_session_allow_cancel(true);
 	if (fuse)
 		enable_timeout_every(fuse_timeout,
 							 TimestampTzPlusMilliseconds(GetCurrentTimestamp(), goflow_fuse),
 							 goflow_fuse);
+	if (StatementTimeout > 0)
+		enable_timeout_after(STATEMENT_TIMEOUT, StatementTimeout);
 }
 
 /*
  * After the node returned, within its subtransaction.  After an error the
- * subtransaction's abort does the same, but for the timeout:
- * goflow_session_fuse_off().
+ * subtransaction's abort does the same, but for the timeout and the cancels:
+ * goflow_session_fuse_off() and goflow_session_allow_cancel().
  */
 void
 goflow_session_node_end(void)
 {
 	goflow_session_fuse_off();
+	goflow_session_allow_cancel(false);
 	AtEOXact_GUC(false, nest_level);
 	PortalHashTableDeleteAll();
 	ResetSequenceCaches();
@@ -134,7 +169,9 @@ goflow_session_fuse_off(void)
 {
 	if (fuse_timeout != MAX_TIMEOUTS && get_timeout_active(fuse_timeout))
 		disable_timeout(fuse_timeout, false);
-	if (fuse_burnt)
+	if (get_timeout_active(STATEMENT_TIMEOUT))
+		disable_timeout(STATEMENT_TIMEOUT, true);
+	if (fuse_burnt || get_timeout_indicator(STATEMENT_TIMEOUT, true))
 		QueryCancelPending = false;
 }
 
@@ -162,7 +199,6 @@ goflow_session_clean(void)
 	PortalHashTableDeleteAll();
 	DropAllPreparedStatements();
 	Async_UnlistenAll();
-	LockReleaseAll(USER_LOCKMETHOD, true);
 	ResetTempTableNamespace();
 	ResetSequenceCaches();
 	CommitTransactionCommand();

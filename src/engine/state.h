@@ -13,6 +13,7 @@
  *	segment.c	runs ready nodes of one execution in a subtransaction
  *	driver.c	batches of executions, node mode: whole transactions in a worker
  *	inline.c	run(): an execution in the caller's session and transaction
+ *	row.c		inputs of an execution that a changed row starts
  *
  * Only the process that drives an execution has it in memory, so nothing here
  * is locked.
@@ -34,6 +35,7 @@ typedef struct GoflowNodeRun
 	int16		attempt;		/* 1 for the first; 0: none yet */
 	int16		port;			/* port taken, -1: none */
 	int32		seq;
+	TimestampTz ended_at;
 	Datum	   *values;			/* of its columns; NULL until decoded or run */
 	bool	   *nulls;
 	ArrayType  *output;			/* text form, as read from the journal */
@@ -72,6 +74,8 @@ typedef struct GoflowExecution
 	Datum	   *inputs;
 	bool	   *input_nulls;
 	char	   *trigger[GOFLOW_TRIGGER_FIELDS]; /* NULL: SQL NULL */
+	TupleTableSlot *new_row;	/* NEW and OLD of a row trigger, or NULL (row.c) */
+	TupleTableSlot *old_row;
 	List	   *tuplestores;	/* to end with the execution */
 	int			total;			/* reachable nodes */
 
@@ -130,6 +134,8 @@ extern Jsonb *goflow_cascade_aggregate(GoflowExecution *ex, GoflowNode *node);
 extern Datum goflow_evaluate(GoflowExecution *ex, GoflowExpr *expr, bool *isnull, Oid *type, int32 *typmod);
 extern void goflow_evaluate_statement(GoflowExecution *ex, GoflowExpr *expr, GoflowNodeRun *run);
 extern bool goflow_evaluate_is_simple(GoflowExpr *expr);
+extern bool goflow_evaluate_is_pure(GoflowExpr *expr);
+extern void goflow_evaluate_forget(GoflowExpr *expr);
 
 /* ---- node.c ---- */
 
@@ -142,7 +148,6 @@ extern ArrayType *goflow_values_encode(const GoflowField *fields, int nfields,
 									   const Datum *values, const bool *nulls);
 extern void goflow_values_decode(const GoflowField *fields, int nfields, ArrayType *array,
 								 Datum *values, bool *nulls);
-extern text *goflow_value_encode(const GoflowField *field, Datum value);
 extern Datum goflow_value_decode(const GoflowField *field, const char *string);
 extern Jsonb *goflow_values_to_jsonb(const GoflowField *fields, int nfields,
 									 const Datum *values, const bool *nulls);
@@ -161,6 +166,7 @@ extern void goflow_session_transaction_ended(bool is_committed);
 extern void goflow_session_node_begin(const GoflowSettings *settings, bool fuse);
 extern void goflow_session_node_end(void);
 extern void goflow_session_fuse_off(void);
+extern void goflow_session_allow_cancel(bool allow);
 extern bool goflow_session_fuse_burnt(void);
 extern bool goflow_session_must_run_alone(void);
 extern void goflow_session_clean(void);

@@ -22,7 +22,9 @@
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "utils/builtins.h"
+#include "utils/float.h"
 #include "utils/fmgroids.h"
+#include "utils/guc.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -92,8 +94,20 @@ text *
 goflow_value_encode(const GoflowField *field, Datum value)
 {
 	TypeEntry  *type = lookup_type(field->type);
+	int			level = 0;
+	text	   *result;
 
-	return cstring_to_text(OutputFunctionCall(&type->output, value));
+	/* below 1, floats lose digits */
+	if (extra_float_digits < 1)
+	{
+		level = NewGUCNestLevel();
+		(void) set_config_option("extra_float_digits", "1", PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
+	}
+	result = cstring_to_text(OutputFunctionCall(&type->output, value));
+	if (level > 0)
+		AtEOXact_GUC(true, level);
+	return result;
 }
 
 Datum

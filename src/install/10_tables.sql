@@ -104,7 +104,7 @@ CREATE TABLE goflow.timer (
 	due_at       timestamptz NOT NULL,
 	PRIMARY KEY (execution_id, frame, node, attempt)
 );
-CREATE INDEX timer_due ON goflow.timer (due_at);
+CREATE INDEX timer_due ON goflow.timer (due_at, execution_id);
 
 -- What others ask of an execution; its driver alone decides.
 CREATE TABLE goflow.request (

@@ -289,7 +289,7 @@ scheduler_exit(int code, Datum arg)
 		return;
 	goflow_lock(LW_EXCLUSIVE);
 	/* one that was terminated did not fail */
-	goflow_scheduler_detach_locked(goflow_my_database, code != 0 && !ProcDiePending);
+	goflow_scheduler_detach_locked(goflow_my_database, code != 0 && !goflow_terminated);
 	goflow_unlock();
 	goflow_my_database = NULL;
 }

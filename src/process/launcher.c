@@ -16,7 +16,8 @@
  * age of their work, up to goflow.max_workers.  If all of them are in use
  * while a pool has none, the pool is "starving": idle workers of other pools
  * are asked to leave, and busy ones see it at the end of their batch
- * (goflow_queue_should_yield(), goflow_queue_take()).
+ * (goflow_queue_should_yield(), goflow_queue_take()).  A pool that has some but
+ * could use more gets the places of workers that have been idle for a while.
  *
  * A pool that cannot run, because its role may not connect or its workers fail
  * before they are connected, is parked: its queue is emptied, so that it does
@@ -101,6 +102,23 @@ goflow_launcher_register(void)
 
 /* ---- who can run ---- */
 
+/* True if the database is there and lets anybody in. */
+static bool
+database_exists(Oid database)
+{
+	HeapTuple	tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(database));
+	bool		exists = HeapTupleIsValid(tuple);
+
+	if (exists)
+	{
+		Form_pg_database form = (Form_pg_database) GETSTRUCT(tuple);
+
+		exists = form->datallowconn && form->datconnlimit != DATCONNLIMIT_INVALID_DB;
+		ReleaseSysCache(tuple);
+	}
+	return exists;
+}
+
 /*
  * Can a worker of this role connect to the database?  Reads shared catalogs
  * only, so it also works in the launcher.
@@ -121,6 +139,11 @@ goflow_role_can_connect(Oid database, Oid role, const char **reason)
 	is_superuser = ((Form_pg_authid) GETSTRUCT(tuple))->rolsuper;
 	ReleaseSysCache(tuple);
 
+	if (!database_exists(database))
+	{
+		*reason = "the database does not accept connections";
+		return false;
+	}
 	if (!may_login && !GOFLOW_CAN_RUN_NOLOGIN)
 	{
 		*reason = "the role is not permitted to log in";
@@ -138,23 +161,6 @@ bool
 goflow_role_can_run(Oid role, const char **reason)
 {
 	return goflow_role_can_connect(MyDatabaseId, role, reason);
-}
-
-/* True if the database is there and lets anybody in. */
-static bool
-database_exists(Oid database)
-{
-	HeapTuple	tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(database));
-	bool		exists = HeapTupleIsValid(tuple);
-
-	if (exists)
-	{
-		Form_pg_database form = (Form_pg_database) GETSTRUCT(tuple);
-
-		exists = form->datallowconn && form->datconnlimit != DATCONNLIMIT_INVALID_DB;
-		ReleaseSysCache(tuple);
-	}
-	return exists;
 }
 
 /* ---- registration ---- */
@@ -261,6 +267,7 @@ list_databases(void)
 	TableScanDesc scan;
 	HeapTuple	tuple;
 
+	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	(void) GetTransactionSnapshot();
 	rel = table_open(DatabaseRelationId, AccessShareLock);
@@ -349,6 +356,7 @@ start_schedulers(TimestampTz now, TimestampTz *next)
 		bool		exists;
 		bool		started = false;
 
+		SetCurrentStatementStartTimestamp();
 		StartTransactionCommand();
 		exists = database_exists(db->oid);
 		CommitTransactionCommand();
@@ -398,18 +406,22 @@ is_short(GoflowPool *pool, TimestampTz now, TimestampTz *next)
 		pool->workers[GOFLOW_SLOT_STARTING] + pool->workers[GOFLOW_SLOT_WOKEN];
 }
 
-/*
- * Of the pools that are short of workers, the one to serve next: without any
- * worker first, then with the oldest work.  *nstarving: how many have none.
- */
-static GoflowPool *
-choose_pool(TimestampTz now, TimestampTz *next, int *nstarving)
+/* What choose_pool() found. */
+typedef struct Shortage
 {
-	GoflowPool *best = NULL;
+	GoflowPool *pool;			/* the one to serve next, NULL: none */
+	int			nshort;			/* pools that are short of workers */
+	int			nstarving;		/* those of them that have none at all */
+} Shortage;
+
+/* First come pools without any worker, then those with the oldest work. */
+static Shortage
+choose_pool(TimestampTz now, TimestampTz *next)
+{
+	Shortage	shortage = {0};
 	bool		best_has = false;
 	TimestampTz best_age = DT_NOEND;
 
-	*nstarving = 0;
 	for (int i = 0; i < goflow_control->npools; i++)
 	{
 		GoflowPool *pool = &goflow_control->pools[i];
@@ -420,21 +432,25 @@ choose_pool(TimestampTz now, TimestampTz *next, int *nstarving)
 			continue;
 		has = goflow_pool_workers_locked(pool) > 0;
 		age = goflow_pool_oldest_locked(pool);
+		shortage.nshort++;
 		if (!has)
-			(*nstarving)++;
-		if (best == NULL || (best_has && !has) || (best_has == has && age < best_age))
+			shortage.nstarving++;
+		if (shortage.pool == NULL || (best_has && !has) || (best_has == has && age < best_age))
 		{
-			best = pool;
+			shortage.pool = pool;
 			best_has = has;
 			best_age = age;
 		}
 	}
-	return best;
+	return shortage;
 }
 
-/* Asks up to n idle workers to leave; returns how many that were. */
+/*
+ * Asks up to n workers to leave that have been idle for that long.  Returns
+ * how many that were; *next is lowered to when there may be more.
+ */
 static int
-dismiss_idle(int n)
+dismiss_idle(int n, int64 idle_time, TimestampTz now, TimestampTz *next)
 {
 	int			dismissed = 0;
 
@@ -444,6 +460,11 @@ dismiss_idle(int n)
 
 		if (slot->state != GOFLOW_SLOT_IDLE || slot->leave)
 			continue;
+		if (slot->idle_since + idle_time > now)
+		{
+			*next = Min(*next, slot->idle_since + idle_time);
+			continue;
+		}
 		goflow_slot_ask_to_leave_locked(slot);
 		dismissed++;
 	}
@@ -451,22 +472,23 @@ dismiss_idle(int n)
 }
 
 /*
- * Everybody who may run does, and nstarving pools have no worker: see to it
- * that others leave.  Those that are leaving already count.
+ * No more workers may be started: see to it that some leave, if there are too
+ * many or pools are short of them.  Those that are leaving already count.
  */
 static void
-make_room(int nstarving, TimestampTz now, TimestampTz *next)
+make_room(const Shortage *shortage, TimestampTz now, TimestampTz *next)
 {
 	GoflowControl *control = goflow_control;
-	int			surplus = control->workers - control->leaving - goflow_max_workers;
-	int			missing;
 
-	control->surplus = Max(surplus, 0);
-	control->surplus -= dismiss_idle(control->surplus);
+	control->surplus = Max(control->workers - control->leaving - goflow_max_workers, 0);
+	control->surplus -= dismiss_idle(control->surplus, 0, now, next);
+	control->starving = 0;
+	if (goflow_max_workers == 0)
+		return;
 
-	missing = goflow_max_workers > 0 ? nstarving - control->leaving : 0;
-	control->starving = Max(missing, 0);
-	control->starving -= dismiss_idle(control->starving);
+	control->starving = Max(shortage->nstarving - control->leaving, 0);
+	control->starving -= dismiss_idle(control->starving, 0, now, next);
+	(void) dismiss_idle(shortage->nshort - control->leaving, GOFLOW_TURN, now, next);
 }
 
 /*
@@ -477,17 +499,16 @@ static GoflowWorkerSlot *
 reserve_worker(TimestampTz now, TimestampTz *next)
 {
 	GoflowWorkerSlot *slot = NULL;
-	GoflowPool *pool;
-	int			nstarving;
+	Shortage	shortage;
 
 	goflow_lock(LW_EXCLUSIVE);
-	pool = choose_pool(now, next, &nstarving);
-	if (pool && goflow_control->workers < goflow_max_workers)
-		slot = goflow_slot_reserve_locked(pool);
+	shortage = choose_pool(now, next);
+	if (shortage.pool && goflow_control->workers < goflow_max_workers)
+		slot = goflow_slot_reserve_locked(shortage.pool);
 	if (slot)
-		goflow_pool_wake_locked(pool, 0);	/* still short of more? */
+		goflow_pool_wake_locked(shortage.pool, 0);	/* still short of more? */
 	else
-		make_room(nstarving, now, next);
+		make_room(&shortage, now, next);
 	goflow_unlock();
 	return slot;
 }
@@ -542,6 +563,7 @@ start_workers(TimestampTz now, TimestampTz *next)
 		const char *reason = NULL;
 		bool		can_run;
 
+		SetCurrentStatementStartTimestamp();
 		StartTransactionCommand();
 		can_run = goflow_role_can_connect(slot->database, slot->role, &reason);
 		CommitTransactionCommand();
@@ -635,6 +657,7 @@ goflow_launcher_main(Datum arg)
 {
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
+	pqsignal(SIGINT, SIG_IGN);	/* it has no query to cancel */
 	attach();
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);

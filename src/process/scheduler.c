@@ -30,6 +30,8 @@
 
 #include "process/shared.h"
 
+#include <signal.h>
+
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "commands/async.h"
@@ -80,6 +82,7 @@ leave_database(void)
 static void
 begin_transaction(void)
 {
+	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	if (!goflow_extension_exists())
@@ -429,7 +432,8 @@ goflow_scheduler_main(Datum arg)
 
 	memcpy(&generation, MyBgworkerEntry->bgw_extra, sizeof(generation));
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
-	pqsignal(SIGTERM, die);
+	pqsignal(SIGTERM, goflow_handle_sigterm);
+	pqsignal(SIGINT, SIG_IGN);	/* it has no query to cancel */
 	if (!goflow_scheduler_attach(DatumGetInt32(arg), generation))
 		proc_exit(0);
 	BackgroundWorkerUnblockSignals();

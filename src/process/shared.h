@@ -42,6 +42,8 @@
 #ifndef GOFLOW_SHARED_H
 #define GOFLOW_SHARED_H
 
+#include <signal.h>
+
 #include "lib/ilist.h"
 #include "lib/pairingheap.h"
 #include "port/atomics.h"
@@ -58,7 +60,7 @@
 /* A unit of priority is worth that much age in the queue. */
 #define GOFLOW_PRIORITY_AGE (10 * USECS_PER_SEC)
 
-/* How long a worker keeps its place when others have none. */
+/* How long a worker keeps its place when others need it. */
 #define GOFLOW_TURN USECS_PER_SEC
 
 /* Waits between two tries of what failed. */
@@ -193,6 +195,7 @@ typedef struct GoflowWorkerSlot
 	bool		leave;			/* asked to exit at the next opportunity */
 	bool		has_connected;
 	TimestampTz busy_since;		/* without having been idle */
+	TimestampTz idle_since;
 
 	bool		running;		/* instance is valid */
 	GoflowInstance instance;
@@ -297,6 +300,8 @@ extern void goflow_queue_give_back_locked(GoflowWorkerSlot *slot);
 extern void goflow_queue_give_back(void);
 
 /* ---- slot.c ---- */
+extern volatile sig_atomic_t goflow_terminated; /* somebody sent SIGTERM */
+extern void goflow_handle_sigterm(SIGNAL_ARGS);	/* of workers and schedulers */
 extern void goflow_slot_set_state_locked(GoflowWorkerSlot *slot, GoflowSlotState state);
 extern GoflowWorkerSlot *goflow_slot_reserve_locked(GoflowPool *pool);
 extern void goflow_slot_ask_to_leave_locked(GoflowWorkerSlot *slot);

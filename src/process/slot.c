@@ -25,8 +25,18 @@
 
 #include "miscadmin.h"
 #include "storage/ipc.h"
+#include "tcop/tcopprot.h"
 
 GoflowWorkerSlot *goflow_my_slot = NULL;
+volatile sig_atomic_t goflow_terminated = false;
+
+/* die() leaves no trace by the time the process exits. */
+void
+goflow_handle_sigterm(SIGNAL_ARGS)
+{
+	goflow_terminated = true;
+	die(postgres_signal_arg);
+}
 
 void
 goflow_launcher_wake_locked(void)
@@ -70,6 +80,8 @@ goflow_slot_set_state_locked(GoflowWorkerSlot *slot, GoflowSlotState state)
 		pool->workers[state]++;
 	if (state == GOFLOW_SLOT_BUSY)
 		slot->busy_since = GetCurrentTimestamp();
+	else if (state == GOFLOW_SLOT_IDLE)
+		slot->idle_since = GetCurrentTimestamp();
 	slot->state = state;
 }
 
@@ -135,7 +147,7 @@ worker_exit(int code, Datum arg)
 		return;
 	goflow_lock(LW_EXCLUSIVE);
 	/* one that was terminated while it connected did not fail */
-	failed = !slot->has_connected && !ProcDiePending;
+	failed = !slot->has_connected && !goflow_terminated;
 	goflow_slot_free_locked(slot, failed ? "a worker could not connect, see the server's log" : NULL);
 	goflow_unlock();
 	goflow_my_slot = NULL;

@@ -91,6 +91,7 @@ extension_exists(void)
 {
 	bool		exists;
 
+	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	exists = goflow_extension_exists();
@@ -103,6 +104,7 @@ extension_exists(void)
 static void
 prepare(void)
 {
+	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	process_session_preload_libraries();
 	CommitTransactionCommand();
@@ -198,7 +200,8 @@ goflow_worker_main(Datum arg)
 
 	memcpy(&generation, MyBgworkerEntry->bgw_extra, sizeof(generation));
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
-	pqsignal(SIGTERM, die);
+	pqsignal(SIGTERM, goflow_handle_sigterm);
+	pqsignal(SIGINT, goflow_session_handle_cancel);
 	if (!goflow_slot_attach(DatumGetInt32(arg), generation))
 		proc_exit(0);
 	BackgroundWorkerUnblockSignals();

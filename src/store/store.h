@@ -79,6 +79,28 @@ extern Jsonb *goflow_workflow_definition(int workflow_id);
  */
 extern GoflowDefinition *goflow_workflow_load(int workflow_id);
 
+/* ---- row_trigger.c: triggers that define() made on tables ---- */
+typedef struct GoflowRowTriggerRow
+{
+	char	   *node;
+	Oid			relation;		/* of the table, which may have gone */
+	char	   *trigger;		/* its name */
+} GoflowRowTriggerRow;
+
+typedef struct GoflowRowTriggerTarget
+{
+	Oid			relation;
+	int			workflow_id;	/* of the newest version */
+	Oid			owner;
+} GoflowRowTriggerTarget;
+
+/* What a trigger starts, as of now; false if it is not registered, or the workflow was dropped. */
+extern bool goflow_row_trigger_find(const char *name, const char *node, const char *trigger,
+									GoflowRowTriggerTarget *target);
+extern List *goflow_row_triggers_read(const char *name);	/* of a workflow; GoflowRowTriggerRow * */
+extern void goflow_row_trigger_register(const char *name, const GoflowRowTriggerRow *row);
+extern void goflow_row_trigger_unregister(const char *name, const char *node);
+
 /* ---- execution.c: executions ---- */
 typedef struct GoflowExecutionRow
 {

@@ -3,9 +3,10 @@
  *		Versions of workflows, who may start them, and their compiled form.
  *
  * A version never changes, so its compiled form is kept for the life of the
- * backend, by workflow_id.  Plans point into it: it is never freed.  Only when
- * the extension was dropped and created again do ids start anew; the OID of
- * the table tells.
+ * backend, by workflow_id.  Plans point into it: it is never freed.  It is made
+ * anew when one of its types is gone (a definition holds names; a type of that
+ * name may be back), and when the extension was dropped and created again, so
+ * that ids start anew: the OID of the table tells.
  *
  * Writers of one workflow (define, drop, grants) take a lock on its name for
  * the rest of the transaction; see goflow_workflow_lock().
@@ -23,17 +24,24 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/hsearch.h"
+#include "utils/inval.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 /* A compiled version */
 typedef struct CacheEntry
 {
 	int			workflow_id;	/* key */
 	Oid			table;			/* goflow.workflow when it was read */
+	uint64		types;			/* types_generation when its types were looked at */
 	GoflowDefinition *definition;
 } CacheEntry;
 
 static HTAB *cache = NULL;
+
+/* Counts changes of pg_type. */
+static uint64 types_generation = 1;
 
 /* ---- statements ---- */
 
@@ -43,6 +51,7 @@ typedef struct Statement
 	const char *text;
 	int			nargs;
 	Oid			types[6];
+	bool		is_timeless;	/* reads what never changes: as of now, older snapshot or not */
 	SPIPlanPtr	plan;
 } Statement;
 
@@ -71,10 +80,14 @@ static Statement delete_grants = {
 	"DELETE FROM goflow.start_grant WHERE name OPERATOR(pg_catalog.=) $1",
 	1, {TEXTOID}
 };
+static Statement delete_start_keys = {
+	"DELETE FROM goflow.start_key WHERE name OPERATOR(pg_catalog.=) $1",
+	1, {TEXTOID}
+};
 static Statement count_live = {
 	"SELECT pg_catalog.count(*) FROM goflow.execution e "
 	"JOIN goflow.workflow w ON w.workflow_id OPERATOR(pg_catalog.=) e.workflow_id "
-	"WHERE w.name OPERATOR(pg_catalog.=) $1 AND e.finished_at IS NULL",
+	"WHERE w.name OPERATOR(pg_catalog.=) $1 AND w.dropped_at IS NULL AND e.finished_at IS NULL",
 	1, {TEXTOID}
 };
 static Statement find_grantees = {
@@ -93,7 +106,7 @@ static Statement delete_grant = {
 static Statement read_version = {
 	"SELECT name, version, owner::oid, definition, contract, settings FROM goflow.workflow "
 	"WHERE workflow_id OPERATOR(pg_catalog.=) $1",
-	1, {INT4OID}
+	1, {INT4OID}, .is_timeless = true
 };
 
 /* Runs a statement within an owner scope; the rows are in SPI_tuptable. */
@@ -113,7 +126,11 @@ run(Statement *statement, Datum *values)
 	}
 
 	/* not read-only: it must see what a lock was waited for */
-	result = SPI_execute_plan(statement->plan, values, NULL, false, 0);
+	if (statement->is_timeless)
+		result = SPI_execute_snapshot(statement->plan, values, NULL, GetLatestSnapshot(),
+									  InvalidSnapshot, true, false, 0);
+	else
+		result = SPI_execute_plan(statement->plan, values, NULL, false, 0);
 	if (result < 0)
 		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(result));
 }
@@ -206,6 +223,7 @@ goflow_workflow_mark_dropped(const char *name)
 {
 	execute(&mark_dropped, name, InvalidOid);
 	execute(&delete_grants, name, InvalidOid);
+	execute(&delete_start_keys, name, InvalidOid);	/* a later workflow of this name is another one */
 }
 
 void
@@ -316,6 +334,17 @@ goflow_workflow_definition(int workflow_id)
 
 /* ---- compiled versions ---- */
 
+/* A position is one in the definition, not in the statement of whoever needs it now. */
+static void
+describe_version(void *arg)
+{
+	StoredVersion *stored = arg;
+
+	if (geterrposition() > 0)
+		errposition(0);
+	errcontext("workflow \"%s\", version %d", stored->name, stored->version);
+}
+
 static GoflowDefinition *
 compile(int workflow_id)
 {
@@ -325,10 +354,14 @@ compile(int workflow_id)
 	StoredVersion stored = read_stored(workflow_id);
 	GoflowDefinition *definition;
 	int			nest_level = NewGUCNestLevel();
+	ErrorContextCallback context = {.callback = describe_version, .arg = &stored,
+	.previous = error_context_stack};
 
+	error_context_stack = &context;
 	goflow_settings_apply(&stored.settings);
 	definition = goflow_definition_load(stored.definition, stored.contract, stored.name, scratch);
 	AtEOXact_GUC(true, nest_level);
+	error_context_stack = context.previous;
 
 	definition->workflow_id = workflow_id;
 	definition->version = stored.version;
@@ -350,6 +383,39 @@ compile(int workflow_id)
 	return definition;
 }
 
+static void
+note_type_change(Datum arg, int cacheid, uint32 hashvalue)
+{
+	types_generation++;
+}
+
+static bool
+types_exist(const GoflowField *fields, int nfields)
+{
+	for (int i = 0; i < nfields; i++)
+		if (OidIsValid(fields[i].type) &&
+			!SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(fields[i].type)))
+			return false;
+	return true;
+}
+
+static bool
+all_types_exist(GoflowDefinition *definition)
+{
+	if (!types_exist(definition->inputs, definition->ninputs) ||
+		!types_exist(definition->variables, definition->nvariables))
+		return false;
+	for (int i = 0; i < definition->nnodes; i++)
+	{
+		GoflowNode *node = definition->nodes[i];
+
+		if (!types_exist(node->columns, node->ncolumns) ||
+			!types_exist(node->row_columns, node->nrow_columns))
+			return false;
+	}
+	return true;
+}
+
 GoflowDefinition *
 goflow_workflow_load(int workflow_id)
 {
@@ -362,14 +428,24 @@ goflow_workflow_load(int workflow_id)
 		HASHCTL		ctl = {.keysize = sizeof(int), .entrysize = sizeof(CacheEntry)};
 
 		cache = hash_create("goflow workflows", 32, &ctl, HASH_ELEM | HASH_BLOBS);
+		CacheRegisterSyscacheCallback(TYPEOID, note_type_change, (Datum) 0);
 	}
 	entry = hash_search(cache, &workflow_id, HASH_FIND, NULL);
 	if (entry && entry->table == table)
-		return entry->definition;
+	{
+		uint64		generation = types_generation;
+
+		if (entry->types == generation || all_types_exist(entry->definition))
+		{
+			entry->types = generation;
+			return entry->definition;
+		}
+	}
 
 	definition = compile(workflow_id);
 	entry = hash_search(cache, &workflow_id, HASH_ENTER, NULL);
 	entry->table = table;
+	entry->types = 0;			/* to be looked at again, should any have changed meanwhile */
 	entry->definition = definition;
 	return definition;
 }

@@ -1,0 +1,69 @@
+# Crashes at random moments: kill -9 of every kind of process, and immediate
+# stops, in the middle of 1,000 executions of 10 steps.
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+use Goflow;
+use Test::More;
+
+my $seed = seed_random();
+my $node = new_server('crash', conf => "goflow.max_workers = 6\nmax_wal_size = 4GB");
+my $executions = 0;
+my %crashes;
+
+define_chain($node, 'chain', 10);
+define_slow($node, 'slow', 3, 0.03);
+
+# A crash of one process makes the postmaster restart all of them: the launcher
+# is another one then.
+sub crash
+{
+	my ($kind) = @_;
+	my ($launcher) = processes($node, 'launcher');
+
+	if ($kind eq 'immediate')
+	{
+		$node->stop('immediate');
+		$node->start;
+		return wait_for($node, 'SELECT value = 1 FROM goflow.health() WHERE name = $$launcher$$');
+	}
+	for my $try (1 .. 50)
+	{
+		next unless kill_process($node, $kind, 'KILL');
+		return wait_for($node,
+			"SELECT pid <> $launcher FROM pg_stat_activity WHERE backend_type = 'goflow launcher'",
+			'the server is back');
+	}
+	return 0;
+}
+
+my @kinds = qw(worker helper scheduler launcher immediate);
+for my $round (1 .. 20)
+{
+	my $kind = $kinds[ $round % @kinds ];
+
+	start_many($node, 'slow', 8);
+	start_many($node, 'chain', 992);
+	$executions += 1000;
+	pause_up_to(250);
+	$crashes{$kind}++ if crash($kind);
+	if ($round % 4 == 0)
+	{
+		# let some crashes hit what the one before has interrupted
+		wait_until_finished($node, "round $round, seed $seed");
+		is_at_rest($node, "round $round, seed $seed");
+	}
+}
+
+is_deeply([ sort keys %crashes ], [ sort @kinds ], 'every kind of process was killed');
+is(query($node, "SELECT count(*), count(*) FILTER (WHERE state = 'completed') FROM goflow.executions"),
+	"$executions|$executions", 'every execution completed');
+is(query($node, 'SELECT count(*), count(DISTINCT (execution, node)) FROM effect'),
+	join('|', (20 * (992 * 10 + 8 * 3)) x 2), "every effect exactly once, seed $seed");
+is_exactly_once($node, 'after 20 crashes');
+is(query($node, 'SELECT count(*) FROM goflow.timer'), '0', 'no timer is left');
+
+$node->stop;
+done_testing();

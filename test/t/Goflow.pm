@@ -1,0 +1,257 @@
+# What the TAP tests share: servers with goflow, waiting with a bound, and the
+# check that every effect is there exactly once.
+package Goflow;
+
+use strict;
+use warnings;
+
+use Exporter 'import';
+use File::Basename qw(dirname);
+use IPC::Run;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time usleep);
+
+our @EXPORT = qw(
+  new_server create_effects define_nodes define_chain define_slow start_many
+  query try_query wait_for wait_until_finished is_exactly_once is_at_rest
+  processes kill_process seconds pause_up_to seed_random health
+);
+
+# Longest wait for anything, in seconds.
+our $bound = $ENV{PG_TEST_TIMEOUT_DEFAULT} || 90;
+
+my $conf = $ENV{GOFLOW_CONF} || dirname(__FILE__) . '/../goflow.conf';
+
+# A running server.  conf: more lines for postgresql.conf; extension => 0: goflow
+# is preloaded but in no database; init: arguments of Cluster::init.
+sub new_server
+{
+	my ($name, %args) = @_;
+	my $node = PostgreSQL::Test::Cluster->new($name);
+
+	$node->init(%{ $args{init} || {} });
+	$node->append_conf('postgresql.conf',
+		slurp_file($conf) . "log_statement = none\nrestart_after_crash = on\nautovacuum = off\n");
+	$node->append_conf('postgresql.conf', $args{conf}) if $args{conf};
+	$node->start;
+	unless (defined $args{extension} && !$args{extension})
+	{
+		query($node, 'CREATE EXTENSION goflow');
+		create_effects($node);
+	}
+	return $node;
+}
+
+# Without a unique constraint: a second effect must be seen, not prevented.
+sub create_effects
+{
+	my ($node, $database) = @_;
+
+	query($node, 'CREATE TABLE effect (execution uuid, node text,'
+		  . ' current_name name DEFAULT current_user, session_name name DEFAULT session_user,'
+		  . ' pid int DEFAULT pg_backend_pid());'
+		  . ' GRANT SELECT, INSERT ON effect TO PUBLIC;', $database);
+}
+
+sub query
+{
+	my ($node, $sql, $database) = @_;
+
+	return $node->safe_psql($database || 'postgres', $sql);
+}
+
+# The same where the server may be away: (succeeded, output, errors).  The query
+# is an argument, since writing to a psql that could not connect is an error.
+sub try_query
+{
+	my ($node, $sql, $database) = @_;
+	my ($out, $err) = ('', '');
+	my $done = IPC::Run::run(
+		[ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr($database || 'postgres'), '-c', $sql ],
+		'<', \undef, '>', \$out, '2>', \$err);
+
+	chomp $out;
+	return ($done, $out, $err);
+}
+
+# Defines a workflow: name, nodes as JSON, further keys as JSON.
+sub define_nodes
+{
+	my ($node, $name, $nodes, $more, $database) = @_;
+
+	$more = defined $more && $more ne '' ? ", $more" : '';
+	return query($node, "SELECT goflow.define('$name', \$goflow\${\"nodes\": {$nodes}$more}\$goflow\$)",
+		$database);
+}
+
+sub effect_node
+{
+	my ($id, $after, $before) = @_;
+
+	$before = defined $before ? "WITH b AS MATERIALIZED (SELECT $before)" : '';
+	$after = defined $after ? ", \"after\": [\"$after\"]" : '';
+	return "\"$id\": {\"type\": \"sql\", \"rows\": \"none\"$after, \"sql\": "
+	  . "\"$before INSERT INTO effect SELECT execution.id, '$id'"
+	  . ($before ? ' FROM b' : '') . '"}';
+}
+
+# Steps one after the other, each with one effect.
+sub define_chain
+{
+	my ($node, $name, $steps, $database, $more) = @_;
+
+	define_nodes($node, $name,
+		join(', ', map { effect_node("s$_", $_ > 1 ? 's' . ($_ - 1) : undef) } 1 .. $steps),
+		$more, $database);
+}
+
+# The same with nodes that take a while, so that each runs in node mode.
+sub define_slow
+{
+	my ($node, $name, $steps, $seconds, $database, $more) = @_;
+
+	define_nodes($node, $name,
+		join(', ', map {
+			effect_node("s$_", $_ > 1 ? 's' . ($_ - 1) : undef, "pg_sleep($seconds)") } 1 .. $steps),
+		$more, $database);
+}
+
+# Starts executions in one transaction.
+sub start_many
+{
+	my ($node, $workflow, $n, $database) = @_;
+
+	return query($node, "SELECT count(*) FROM goflow.start_many('$workflow',"
+		  . " array_fill('{}'::jsonb, ARRAY[$n]))", $database);
+}
+
+# Waits until a query gives 't' (or what is expected).  Connections that fail
+# count as "not yet".
+sub wait_for
+{
+	my ($node, $sql, $what, $database, $expected) = @_;
+	my $deadline = time() + $bound;
+	my ($done, $out, $err);
+
+	$expected = 't' unless defined $expected;
+	$what = $sql unless defined $what;
+	while (time() < $deadline)
+	{
+		($done, $out, $err) = try_query($node, $sql, $database);
+		return 1 if $done && $out eq $expected;
+		usleep(20_000);
+	}
+	diag("waited in vain: $what\nlast answer: $out\n$err\n"
+		  . health($node, $database));
+	return 0;
+}
+
+sub health
+{
+	my ($node, $database) = @_;
+
+	return join(
+		'', (try_query($node, "SELECT 'health: ' || h::text FROM goflow.health() h"
+		  . " UNION ALL SELECT 'live: ' || e::text FROM (SELECT execution, workflow, state FROM goflow.executions"
+		  . " WHERE finished_at IS NULL LIMIT 10) e"
+		  . " UNION ALL SELECT 'process: ' || p::text FROM (SELECT pid, backend_type, state, wait_event,"
+		  . " left(query, 80) FROM pg_stat_activity WHERE backend_type ~ 'goflow') p", $database))[ 1, 2 ]);
+}
+
+sub wait_until_finished
+{
+	my ($node, $what, $database) = @_;
+
+	return ok(
+		wait_for($node, 'SELECT NOT EXISTS (SELECT FROM goflow.executions WHERE finished_at IS NULL)',
+			'every execution finishes', $database),
+		"$what: every execution finishes");
+}
+
+# Each node that completed has one effect (of the nodes that have effects), and
+# there is no other.
+sub is_exactly_once
+{
+	my ($node, $what, $database) = @_;
+
+	return is(
+		query($node, q{
+			WITH expected AS (
+				SELECT e.execution, n.node, e.state
+				FROM goflow.executions e, goflow.nodes(e.execution) n
+				WHERE n.state = 'completed' AND n.node IN (SELECT node FROM effect)),
+			effects AS (SELECT execution, node, count(*) AS n FROM effect GROUP BY 1, 2)
+			SELECT count(*) FILTER (WHERE f.n IS NULL), count(*) FILTER (WHERE x.node IS NULL),
+				count(*) FILTER (WHERE f.n > 1)
+			FROM expected x FULL JOIN effects f USING (execution, node)}, $database),
+		'0|0|0',
+		"$what: every effect exactly once (lost, not in the journal, doubled)");
+}
+
+# Nothing is left behind in shared memory once there is nothing to do.
+sub is_at_rest
+{
+	my ($node, $what, $database) = @_;
+
+	return ok(
+		wait_for($node, q{
+			SELECT bool_and(value = 0) FROM goflow.health()
+			WHERE (kind, name) IN (('queue', 'queued'), ('queue', 'claimed'), ('queue', 'offered nodes'),
+				('workers', 'busy'), ('workers', 'woken'), ('workers', 'starting'), ('tracker', 'used'))},
+			'nothing is queued, claimed, offered or tracked', $database),
+		"$what: no claim, slot or offer is left");
+}
+
+# Process ids of a kind: launcher, scheduler, worker; helper: a worker in pg_sleep().
+sub processes
+{
+	my ($node, $kind) = @_;
+	my $type = $kind eq 'helper' ? 'worker' : $kind;
+	my (undef, $out) = try_query($node,
+		"SELECT pid FROM pg_stat_activity WHERE backend_type = 'goflow $type'"
+		  . ($kind eq 'helper' ? " AND wait_event = 'PgSleep'" : ''));
+
+	return split /\n/, $out;
+}
+
+# Signals one process of a kind, chosen at random; false if there is none.
+sub kill_process
+{
+	my ($node, $kind, $signal) = @_;
+	my @pids = processes($node, $kind);
+
+	return 0 unless @pids;
+	return kill($signal, $pids[ int(rand(@pids)) ]);
+}
+
+# How long something takes.
+sub seconds(&)
+{
+	my ($code) = @_;
+	my $start = time();
+
+	$code->();
+	return time() - $start;
+}
+
+# Chooses the moment of a fault; nothing relies on it.
+sub pause_up_to
+{
+	my ($milliseconds) = @_;
+
+	usleep(int(rand($milliseconds * 1000)));
+}
+
+# GOFLOW_SEED repeats the choices of an earlier run.
+sub seed_random
+{
+	my $seed = $ENV{GOFLOW_SEED} || int(time() * 1000) % 1_000_000;
+
+	srand($seed);
+	note("seed $seed: repeat with GOFLOW_SEED=$seed");
+	return $seed;
+}
+
+1;
