@@ -13,6 +13,9 @@ extern GoflowExecutionRow *goflow_api_execution(const pg_uuid_t *id);
 /* The same, for one that the current user may steer. */
 extern GoflowExecutionRow *goflow_api_own_execution(const pg_uuid_t *id);
 
+/* Refuses a function that writes on a standby and in a read-only transaction. */
+extern void goflow_api_require_writable(const char *function);
+
 /* Values in text form as jsonb for people: runs no code of the values' types. */
 extern Jsonb *goflow_display_values(const GoflowField *fields, int nfields, ArrayType *array);
 extern Jsonb *goflow_display_value(const GoflowField *field, const char *string);

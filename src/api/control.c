@@ -59,6 +59,13 @@ goflow_api_own_execution(const pg_uuid_t *id)
 	return goflow_api_execution(id);
 }
 
+void
+goflow_api_require_writable(const char *function)
+{
+	PreventCommandDuringRecovery(function);
+	PreventCommandIfReadOnly(function);
+}
+
 /* require_execution(execution uuid) returns uuid: the argument, or WF102. */
 Datum
 goflow_require_execution(PG_FUNCTION_ARGS)
@@ -169,7 +176,7 @@ goflow_cancel(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	id = PG_GETARG_UUID_P(0);
-	PreventCommandIfReadOnly("goflow.cancel()");
+	goflow_api_require_writable("goflow.cancel()");
 	row = goflow_api_own_execution(id);
 	if (goflow_execution_is_finished(row->state))
 		PG_RETURN_BOOL(false);

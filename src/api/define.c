@@ -8,6 +8,7 @@
  */
 #include "postgres.h"
 
+#include "api/api.h"
 #include "api/row_trigger.h"
 #include "definition/definition.h"
 #include "goflow.h"
@@ -32,9 +33,10 @@ PG_FUNCTION_INFO_V1(goflow_revoke_start);
  * like, where another's code runs with the rights of who looks after a table.
  */
 static void
-require_free_hand(void)
+require_free_hand(const char *function)
 {
 	goflow_require_preloaded();
+	goflow_api_require_writable(function);
 	if (InSecurityRestrictedOperation())
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -126,7 +128,7 @@ goflow_define(PG_FUNCTION_ARGS)
 	GoflowWorkflowRow row;
 	Oid			owner = GetUserId();
 
-	require_free_hand();
+	require_free_hand("goflow.define()");
 	if (name[0] == '\0' || strlen(name) >= NAMEDATALEN)
 		ereport(ERROR,
 				(errcode(ERRCODE_GOFLOW_INVALID_ID),
@@ -194,7 +196,7 @@ goflow_drop(PG_FUNCTION_ARGS)
 	GoflowWorkflowRow row;
 	int64		live;
 
-	require_free_hand();
+	require_free_hand("goflow.drop()");
 	goflow_workflow_lock(name, ExclusiveLock);
 	require_workflow(name, 0, &row);
 	require_owner(&row);
@@ -234,13 +236,13 @@ goflow_definition(PG_FUNCTION_ARGS)
 }
 
 static void
-change_grant(FunctionCallInfo fcinfo, void (*change) (const char *name, Oid role))
+change_grant(FunctionCallInfo fcinfo, const char *function, void (*change) (const char *name, Oid role))
 {
 	char	   *name = required_name(fcinfo, 0);
 	Oid			role = required_role(fcinfo, 1);
 	GoflowWorkflowRow row;
 
-	require_free_hand();
+	require_free_hand(function);
 	goflow_workflow_lock(name, ExclusiveLock);
 	require_workflow(name, 0, &row);
 	require_owner(&row);
@@ -250,13 +252,13 @@ change_grant(FunctionCallInfo fcinfo, void (*change) (const char *name, Oid role
 Datum
 goflow_grant_start(PG_FUNCTION_ARGS)
 {
-	change_grant(fcinfo, goflow_workflow_grant);
+	change_grant(fcinfo, "goflow.grant_start()", goflow_workflow_grant);
 	PG_RETURN_VOID();
 }
 
 Datum
 goflow_revoke_start(PG_FUNCTION_ARGS)
 {
-	change_grant(fcinfo, goflow_workflow_revoke);
+	change_grant(fcinfo, "goflow.revoke_start()", goflow_workflow_revoke);
 	PG_RETURN_VOID();
 }

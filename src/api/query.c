@@ -282,6 +282,7 @@ goflow_follow(PG_FUNCTION_ARGS)
 	GoflowProgress last;
 	char		last_state = 0;
 
+	goflow_require_preloaded();
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	id = PG_GETARG_UUID_P(0);

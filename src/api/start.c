@@ -37,7 +37,7 @@ static void
 refuse_if_impossible(const char *function)
 {
 	goflow_require_preloaded();
-	PreventCommandIfReadOnly(function);
+	goflow_api_require_writable(function);
 	PreventCommandIfParallelMode(function);
 	if (InSecurityRestrictedOperation())
 		ereport(ERROR,

@@ -458,32 +458,49 @@ goflow_engine_drive(const pg_uuid_t *executions, int nexecutions)
 static void
 record_failure(const GoflowInstance *instance, ErrorData *error, TimestampTz started_at, int duration)
 {
-	GoflowWrites *writes;
-	GoflowExecution *ex;
+	GoflowExecution *volatile ex = NULL;
 
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	MemoryContextSwitchTo(batch_context);
-	writes = goflow_writes_create(batch_context);
-	ex = goflow_execution_load(&instance->execution_id, writes, NULL, 0);
-	if (ex && !ex->inactive)
+	PG_TRY();
 	{
-		GoflowNode *node = ex->definition->nodes[instance->node];
-		GoflowNodeRun *run = &ex->now.runs[node->position];
+		GoflowWrites *writes;
 
-		if (run->state != GOFLOW_NODE_FAILED && run->state != GOFLOW_NODE_COMPLETED &&
-			run->state != GOFLOW_NODE_CANCELLED)
+		SetCurrentStatementStartTimestamp();
+		StartTransactionCommand();
+		PushActiveSnapshot(GetTransactionSnapshot());
+		MemoryContextSwitchTo(batch_context);
+		writes = goflow_writes_create(batch_context);
+		ex = goflow_execution_load(&instance->execution_id, writes, NULL, 0);
+		if (ex && !ex->inactive)
 		{
-			run->attempt = instance->attempt;
-			run->seq = instance->seq;
-			goflow_execution_record(ex, node, GOFLOW_NODE_FAILED, started_at, duration,
-									goflow_error_to_jsonb(error, node, instance->attempt));
-			goflow_writes_flush(writes);
+			GoflowNode *node = ex->definition->nodes[instance->node];
+			GoflowNodeRun *run = &ex->now.runs[node->position];
+
+			if (run->state != GOFLOW_NODE_FAILED && run->state != GOFLOW_NODE_COMPLETED &&
+				run->state != GOFLOW_NODE_CANCELLED)
+			{
+				run->attempt = instance->attempt;
+				run->seq = instance->seq;
+				goflow_execution_record(ex, node, GOFLOW_NODE_FAILED, started_at, duration,
+										goflow_error_to_jsonb(error, node, instance->attempt));
+				goflow_writes_flush(writes);
+			}
 		}
+		PopActiveSnapshot();
+		CommitTransactionCommand();
 	}
-	PopActiveSnapshot();
-	CommitTransactionCommand();
+	PG_CATCH();
+	{
+		ErrorData  *failure;
+
+		/* its driver has cancelled it at the same moment */
+		MemoryContextSwitchTo(batch_context);
+		failure = CopyErrorData();
+		if (!goflow_journal_is_duplicate(failure))
+			PG_RE_THROW();
+		FlushErrorState();
+		AbortCurrentTransaction();
+	}
+	PG_END_TRY();
 	if (ex)
 		goflow_execution_free(ex);
 }

@@ -40,6 +40,7 @@
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/portal.h"
+#include "utils/snapmgr.h"
 #include "utils/timeout.h"
 
 static TimeoutId fuse_timeout = MAX_TIMEOUTS;
@@ -199,7 +200,11 @@ goflow_session_clean(void)
 	PortalHashTableDeleteAll();
 	DropAllPreparedStatements();
 	Async_UnlistenAll();
+
+	/* dropping a table reads catalogs that may have TOASTed values */
+	PushActiveSnapshot(GetTransactionSnapshot());
 	ResetTempTableNamespace();
+	PopActiveSnapshot();
 	ResetSequenceCaches();
 	CommitTransactionCommand();
 }

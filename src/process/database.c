@@ -327,6 +327,7 @@ goflow_scheduler_attach(int index, uint32 generation)
 void
 goflow_scheduler_detach_locked(GoflowDatabase *db, bool failed)
 {
+	goflow_process_left_locked(db->pid);
 	db->scheduler = GOFLOW_SCHEDULER_NONE;
 	db->pid = 0;
 	db->latch = NULL;

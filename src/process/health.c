@@ -50,6 +50,13 @@ put(ReturnSetInfo *rsinfo, const char *kind, const char *name, int64 value, cons
 }
 
 static void
+put_trouble(ReturnSetInfo *rsinfo, const char *name, const GoflowTrouble *trouble)
+{
+	put(rsinfo, "trouble", name, trouble->failures,
+		psprintf("%s; next try at %s", trouble->reason, timestamptz_to_str(trouble->retry_at)));
+}
+
+static void
 put_server(ReturnSetInfo *rsinfo)
 {
 	static const char *const state_names[] = {NULL, "starting", "idle", "woken", "busy"};
@@ -63,6 +70,7 @@ put_server(ReturnSetInfo *rsinfo)
 	uint64		sent;
 	uint64		unsent;
 	uint64		refused;
+	GoflowTrouble no_room;
 
 	goflow_lock(LW_SHARED);
 	for (int i = 0; i < control->nslots; i++)
@@ -76,6 +84,7 @@ put_server(ReturnSetInfo *rsinfo)
 	sent = control->messages_sent;
 	unsent = control->messages_unsent;
 	refused = control->pools_refused;
+	no_room = control->no_room;
 	goflow_unlock();
 
 	put(rsinfo, "server", "launcher", launcher, launcher ? NULL : "the launcher is not running");
@@ -92,6 +101,8 @@ put_server(ReturnSetInfo *rsinfo)
 	put(rsinfo, "tracker", "size", goflow_tracker_slots, NULL);
 	put(rsinfo, "messages", "sent", sent, NULL);
 	put(rsinfo, "messages", "dropped", goflow_message_dropped() + unsent, NULL);
+	if (no_room.failures > 0)
+		put_trouble(rsinfo, "max_worker_processes", &no_room);
 }
 
 static void
@@ -141,9 +152,7 @@ put_pools(ReturnSetInfo *rsinfo)
 					 copies[i].queued, copies[i].claimed, copies[i].offered,
 					 goflow_pool_workers_locked(&copies[i])));
 		if (copies[i].trouble.failures > 0)
-			put(rsinfo, "trouble", name, copies[i].trouble.failures,
-				psprintf("%s; next try at %s", copies[i].trouble.reason,
-						 timestamptz_to_str(copies[i].trouble.retry_at)));
+			put_trouble(rsinfo, name, &copies[i].trouble);
 	}
 }
 

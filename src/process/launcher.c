@@ -81,8 +81,7 @@ static Launch *worker_launches; /* by slot */
 static Launch *scheduler_launches;	/* by database entry */
 
 static List *unvisited = NIL;	/* databases to look into */
-static TimestampTz register_at = 0; /* no registration before that */
-static int	register_failures = 0;
+static TimestampTz complained_at = 0;	/* that the server has no room */
 
 void
 goflow_launcher_register(void)
@@ -165,6 +164,91 @@ goflow_role_can_run(Oid role, const char **reason)
 
 /* ---- registration ---- */
 
+/*
+ * Asks up to n workers to leave that have been idle for that long.  Returns
+ * how many that were; *next is lowered to when there may be more.
+ */
+static int
+dismiss_idle(int n, int64 idle_time, TimestampTz now, TimestampTz *next)
+{
+	int			dismissed = 0;
+
+	for (int i = 0; i < goflow_control->nslots && dismissed < n; i++)
+	{
+		GoflowWorkerSlot *slot = &goflow_control->slots[i];
+
+		if (slot->state != GOFLOW_SLOT_IDLE || slot->leave)
+			continue;
+		if (slot->idle_since + idle_time > now)
+		{
+			*next = Min(*next, slot->idle_since + idle_time);
+			continue;
+		}
+		goflow_slot_ask_to_leave_locked(slot);
+		dismissed++;
+	}
+	return dismissed;
+}
+
+static void
+found_room(void)
+{
+	goflow_lock(LW_EXCLUSIVE);
+	goflow_trouble_clear(&goflow_control->no_room);
+	goflow_control->crowded = false;
+	goflow_unlock();
+}
+
+static void
+found_no_room(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	goflow_lock(LW_EXCLUSIVE);
+	goflow_trouble_note(&goflow_control->no_room,
+						"out of background worker slots: max_worker_processes is too small");
+	goflow_unlock();
+
+	if (now >= complained_at + GOFLOW_MAX_BACKOFF)
+		ereport(LOG,
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				 errmsg("goflow could not start a process: out of background worker slots"),
+				 errhint("You might need to increase max_worker_processes.")));
+	complained_at = now;
+}
+
+/* When processes may be registered again, if there was no room for the last one. */
+static TimestampTz
+registration_due(void)
+{
+	TimestampTz at;
+
+	goflow_lock(LW_SHARED);
+	at = goflow_control->no_room.failures > 0 ? goflow_control->no_room.retry_at : 0;
+	goflow_unlock();
+	return at;
+}
+
+/*
+ * The server has no room for a process without which something stands still.
+ * One of ours that is not as necessary leaves for it: a scheduler or a worker
+ * that is idle, or a worker that had its turn.
+ */
+static void
+make_room_for_one(TimestampTz now, TimestampTz *next)
+{
+	GoflowControl *control = goflow_control;
+
+	goflow_lock(LW_EXCLUSIVE);
+	control->crowded = true;
+	control->starving = Max(1 - control->leaving, 0);
+	control->starving -= dismiss_idle(control->starving, 0, now, next);
+	for (int i = 0; i < control->ndatabases; i++)
+		if (control->databases[i].latch)
+			SetLatch(control->databases[i].latch);
+	goflow_unlock();
+}
+
 static bool
 register_process(Launch *launch, const char *type, const char *function, int index,
 				 uint32 generation)
@@ -195,18 +279,10 @@ register_process(Launch *launch, const char *type, const char *function, int ind
 	{
 		launch->generation = generation;
 		launch->at = GetCurrentTimestamp();
-		register_failures = 0;
+		found_room();
 		return true;
 	}
-
-	if (register_failures == 0)
-		ereport(LOG,
-				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-				 errmsg("goflow could not start a process: out of background worker slots"),
-				 errhint("You might need to increase max_worker_processes.")));
-	register_at = GetCurrentTimestamp() +
-		Min(GOFLOW_MIN_BACKOFF << Min(register_failures, 4), GOFLOW_MAX_BACKOFF);
-	register_failures++;
+	found_no_room();
 	return false;
 }
 
@@ -345,9 +421,9 @@ start_schedulers(TimestampTz now, TimestampTz *next)
 {
 	GoflowDatabase *db;
 
-	if (now < register_at)
+	if (now < registration_due())
 	{
-		*next = Min(*next, register_at);
+		*next = Min(*next, registration_due());
 		return;
 	}
 	while ((db = reserve_scheduler(now, next)) != NULL)
@@ -373,7 +449,8 @@ start_schedulers(TimestampTz now, TimestampTz *next)
 			goflow_database_forget(db->oid);
 		else
 		{
-			*next = Min(*next, register_at);
+			make_room_for_one(now, next);
+			*next = Min(*next, registration_due());
 			return;
 		}
 	}
@@ -446,32 +523,6 @@ choose_pool(TimestampTz now, TimestampTz *next)
 }
 
 /*
- * Asks up to n workers to leave that have been idle for that long.  Returns
- * how many that were; *next is lowered to when there may be more.
- */
-static int
-dismiss_idle(int n, int64 idle_time, TimestampTz now, TimestampTz *next)
-{
-	int			dismissed = 0;
-
-	for (int i = 0; i < goflow_control->nslots && dismissed < n; i++)
-	{
-		GoflowWorkerSlot *slot = &goflow_control->slots[i];
-
-		if (slot->state != GOFLOW_SLOT_IDLE || slot->leave)
-			continue;
-		if (slot->idle_since + idle_time > now)
-		{
-			*next = Min(*next, slot->idle_since + idle_time);
-			continue;
-		}
-		goflow_slot_ask_to_leave_locked(slot);
-		dismissed++;
-	}
-	return dismissed;
-}
-
-/*
  * No more workers may be started: see to it that some leave, if there are too
  * many or pools are short of them.  Those that are leaving already count.
  */
@@ -520,13 +571,37 @@ park_locked(GoflowPool *pool)
 	goflow_pool_empty_locked(pool);
 }
 
-static void
+/* Frees the slot again; returns how many workers the pool has without it. */
+static int
 launch_failed(GoflowWorkerSlot *slot, const char *reason)
 {
+	GoflowPool *pool = &goflow_control->pools[slot->pool];
+	int			workers;
+
 	goflow_lock(LW_EXCLUSIVE);
 	if (reason)
-		park_locked(&goflow_control->pools[slot->pool]);
+		park_locked(pool);
 	goflow_slot_free_locked(slot, reason);
+	workers = goflow_pool_workers_locked(pool);
+	goflow_unlock();
+	return workers;
+}
+
+/* The role is gone for good: the scheduler ends its executions. */
+static void
+give_up(GoflowWorkerSlot *slot)
+{
+	GoflowPool *pool = &goflow_control->pools[slot->pool];
+	GoflowDatabase *db;
+
+	goflow_lock(LW_EXCLUSIVE);
+	pool->parked = false;
+	goflow_trouble_clear(&pool->trouble);
+	goflow_pool_empty_locked(pool);
+	goflow_slot_free_locked(slot, NULL);
+	db = goflow_database_find_locked(pool->database);
+	if (db)
+		goflow_database_rescan_locked(db, NULL);
 	goflow_unlock();
 }
 
@@ -552,9 +627,9 @@ start_workers(TimestampTz now, TimestampTz *next)
 	GoflowWorkerSlot *slot;
 
 	park_failing();
-	if (now < register_at)
+	if (now < registration_due())
 	{
-		*next = Min(*next, register_at);
+		*next = Min(*next, registration_due());
 		return;
 	}
 	while ((slot = reserve_worker(now, next)) != NULL)
@@ -562,21 +637,27 @@ start_workers(TimestampTz now, TimestampTz *next)
 		int			index = slot - goflow_control->slots;
 		const char *reason = NULL;
 		bool		can_run;
+		bool		exists;
 
 		SetCurrentStatementStartTimestamp();
 		StartTransactionCommand();
+		exists = SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(slot->role));
 		can_run = goflow_role_can_connect(slot->database, slot->role, &reason);
 		CommitTransactionCommand();
-		if (!can_run)
-			launch_failed(slot, reason);
+		if (!exists)
+			give_up(slot);
+		else if (!can_run)
+			(void) launch_failed(slot, reason);
 		else if (!register_process(&worker_launches[index], "goflow worker",
 								   "goflow_worker_main", index, slot->generation))
 		{
-			launch_failed(slot, NULL);
-			*next = Min(*next, register_at);
+			if (launch_failed(slot, NULL) == 0)
+				make_room_for_one(now, next);
+			*next = Min(*next, registration_due());
 			return;
 		}
 	}
+	found_room();				/* for all that is needed now */
 }
 
 /* Terminates workers whose node did not react to a cancel in time. */

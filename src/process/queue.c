@@ -382,8 +382,11 @@ goflow_queue_take(pg_uuid_t *executions, int max, int *nexecutions, GoflowInstan
 	else
 		goflow_slot_set_state_locked(goflow_my_slot, GOFLOW_SLOT_IDLE);
 
-	/* whoever comes to nothing is idle, so the launcher may be told too often */
-	if (pool->want)
+	/*
+	 * Others may have left work to this worker that it did not take, and what
+	 * it did take may be long.
+	 */
+	if (pool->want || pool->queued + pool->offered > 0)
 		goflow_pool_wake_locked(pool, 0);
 	goflow_unlock();
 	return kind;
@@ -437,9 +440,13 @@ goflow_queue_release(const pg_uuid_t *execution_id, bool requeue)
 	if (entry)
 	{
 		end_claim(entry, requeue, now);
-		/* idle workers may have it at once; else this one comes back for it */
+		/*
+		 * Idle workers may have it at once; else this one comes back for it,
+		 * unless it has a node to run first.
+		 */
 		if (pool->queued > 0)
-			goflow_pool_wake_locked(pool, pool->workers[GOFLOW_SLOT_IDLE] > 0 ? 0 : 1);
+			goflow_pool_wake_locked(pool, pool->workers[GOFLOW_SLOT_IDLE] > 0 ||
+									goflow_my_slot->running ? 0 : 1);
 	}
 	goflow_unlock();
 }

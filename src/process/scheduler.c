@@ -14,6 +14,9 @@
  * nobody told of (rows of COPY or a restore); it leaves out executions that
  * wait, since all that can wake them is told or has a timer.
  *
+ * Executions whose role was dropped fail as they are read; the launcher has all
+ * of a database read when it comes across such a role.
+ *
  * Timers.  The entry has the first due time that is known.  It is cleared
  * before the snapshot, and lowered again by the scan itself and by whoever
  * commits a timer.
@@ -22,7 +25,8 @@
  * transactions of its own that wait for no disk, to channels that somebody
  * listens to, while less than half of the notification queue is used.
  *
- * With nothing due for goflow.scheduler_idle_timeout it exits; what the entry
+ * With nothing due for goflow.scheduler_idle_timeout, or at once if the server
+ * has no room for goflow's other processes, it exits; what the entry
  * knows is enough for the launcher to start it again in time.  An error ends
  * it too, and the launcher starts another after a back-off.
  */
@@ -51,6 +55,7 @@
 #include "utils/json.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 #include "utils/wait_event.h"
 
 #include "live/live.h"
@@ -145,6 +150,30 @@ begin_scan_locked(TimestampTz now)
 		db->timers_done = db->next_due = DT_NOBEGIN;	/* restored timers as well */
 }
 
+/* Those whose role was dropped fail; InvalidOid stands for it from then on. */
+static void
+fail_roleless(GoflowLiveRow *rows, int n)
+{
+	for (int i = 0; i < n; i++)
+		if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(rows[i].role)))
+		{
+			goflow_schedule_fail_roleless(&rows[i].execution_id);
+			rows[i].role = InvalidOid;
+		}
+}
+
+/* After the commit. */
+static void
+tell_of_roleless(const GoflowLiveRow *rows, int n)
+{
+	for (int i = 0; i < n; i++)
+		if (!OidIsValid(rows[i].role))
+		{
+			goflow_tracker_close(&rows[i].execution_id);
+			goflow_waiter_wake(&rows[i].execution_id);
+		}
+}
+
 /* Queues what was read, in order; returns how many had room. */
 static int
 push_rows_locked(const GoflowLiveRow *rows, int n)
@@ -153,7 +182,8 @@ push_rows_locked(const GoflowLiveRow *rows, int n)
 	int			i;
 
 	for (i = 0; i < n; i++)
-		if (!goflow_queue_push_locked(MyDatabaseId, &rows[i].execution_id, rows[i].role,
+		if (OidIsValid(rows[i].role) &&
+			!goflow_queue_push_locked(MyDatabaseId, &rows[i].execution_id, rows[i].role,
 									  rows[i].priority, now, 0))
 			break;
 	return i;
@@ -184,7 +214,9 @@ scan_page(void)
 
 	begin_transaction();
 	n = goflow_schedule_live(&position, scan_waiting, rows, PAGE);
+	fail_roleless(rows, n);
 	end_transaction();
+	tell_of_roleless(rows, n);
 
 	goflow_lock(LW_EXCLUSIVE);
 	pushed = push_rows_locked(rows, n);
@@ -237,9 +269,11 @@ push_due(void)
 
 		begin_transaction();
 		n = goflow_schedule_due(&position, now, rows, positions, PAGE);
+		fail_roleless(rows, n);
 		if (n < PAGE)
 			next = goflow_schedule_next_due(now);
 		end_transaction();
+		tell_of_roleless(rows, n);
 
 		goflow_lock(LW_EXCLUSIVE);
 		pushed = push_rows_locked(rows, n);
@@ -389,6 +423,8 @@ sleep_or_leave(void)
 	TimestampTz leave_at = TimestampTzPlusMilliseconds(worked_at, goflow_scheduler_idle_timeout);
 	long		timeout;
 
+	if (((volatile GoflowControl *) goflow_control)->crowded)
+		leave_at = now;
 	if (next > now)
 	{
 		if (goflow_my_database->wants_room)

@@ -31,7 +31,7 @@
  * (waiter.c, atomics), learned speeds (speed.c, a spinlock per bucket), and
  * these unlocked reads, each a hint that is checked again under the lock or
  * belongs to the reader alone: GoflowWorkerSlot.cancel_requested, .leave and
- * .busy_since of one's own slot, GoflowControl.surplus and .starving.
+ * .busy_since of one's own slot, GoflowControl.surplus, .starving and .crowded.
  *
  * Processes go away by FATAL or proc_exit() at any moment.  Each registers a
  * before_shmem_exit callback before it connects, so the callback runs after
@@ -65,6 +65,7 @@
 
 /* Waits between two tries of what failed. */
 #define GOFLOW_MIN_BACKOFF USECS_PER_SEC
+#define GOFLOW_EXIT_TIME (20 * INT64CONST(1000))	/* that a process needs to exit */
 #define GOFLOW_MAX_BACKOFF (60 * USECS_PER_SEC)
 
 /* ---- databases ---- */
@@ -217,6 +218,8 @@ typedef struct GoflowControl
 	int			leaving;		/* slots with leave set */
 	int			surplus;		/* workers that should leave: too many of them */
 	int			starving;		/* pools that have work but no worker at all */
+	bool		crowded;		/* max_worker_processes is too small: leave when idle */
+	GoflowTrouble no_room;		/* processes that the server had no room for */
 	bool		wants_room;		/* some database does */
 	int			running;		/* slots with running set */
 	int			offered;		/* offers in use */
@@ -314,6 +317,7 @@ extern void goflow_slot_connected(void);
 extern bool goflow_slot_try_leave(void);
 extern void goflow_slot_free_locked(GoflowWorkerSlot *slot, const char *failure);
 extern void goflow_launcher_wake_locked(void);
+extern void goflow_process_left_locked(pid_t pid);
 extern void goflow_trouble_note(GoflowTrouble *trouble, const char *reason);
 extern void goflow_trouble_clear(GoflowTrouble *trouble);
 

@@ -63,6 +63,21 @@ goflow_trouble_clear(GoflowTrouble *trouble)
 	trouble->reason[0] = '\0';
 }
 
+/*
+ * A process is about to exit (0: it never came to life).  If others found no
+ * room in the server, they may soon.
+ */
+void
+goflow_process_left_locked(pid_t pid)
+{
+	GoflowTrouble *no_room = &goflow_control->no_room;
+
+	if (pid == 0 || no_room->failures == 0)
+		return;
+	no_room->failures = 1;
+	no_room->retry_at = Min(no_room->retry_at, GetCurrentTimestamp() + GOFLOW_EXIT_TIME);
+}
+
 void
 goflow_slot_set_state_locked(GoflowWorkerSlot *slot, GoflowSlotState state)
 {
@@ -123,6 +138,7 @@ goflow_slot_free_locked(GoflowWorkerSlot *slot, const char *failure)
 		slot->leave = false;
 		goflow_control->leaving--;
 	}
+	goflow_process_left_locked(slot->pid);
 	slot->pid = 0;
 	slot->latch = NULL;
 	goflow_slot_set_state_locked(slot, GOFLOW_SLOT_FREE);

@@ -30,6 +30,8 @@ void
 goflow_uuid_generate(pg_uuid_t *id)
 {
 	static uint64 last = 0;
+	static uint8 pool[512];
+	static int	nused = sizeof(pool);
 	uint64		nanos4;			/* units of 1/4096 ms */
 	uint64		micros;
 	uint64		millis;
@@ -41,10 +43,17 @@ goflow_uuid_generate(pg_uuid_t *id)
 		nanos4 = last + 1;
 	last = nanos4;
 
-	if (!pg_strong_random(id->data + 8, 8))
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("could not generate random values")));
+	/* random bytes are cheap by the hundred only */
+	if (nused == sizeof(pool))
+	{
+		if (!pg_strong_random(pool, sizeof(pool)))
+			ereport(ERROR,
+					(errcode(ERRCODE_INTERNAL_ERROR),
+					 errmsg("could not generate random values")));
+		nused = 0;
+	}
+	memcpy(id->data + 8, pool + nused, 8);
+	nused += 8;
 	millis = pg_hton64((nanos4 / 4096) << 16);
 	memcpy(id->data, &millis, 6);
 	id->data[6] = 0x70 | ((nanos4 % 4096) >> 8);

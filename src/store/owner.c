@@ -29,7 +29,7 @@
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 
-/* OIDs of goflow's relations by name; thrown away when a schema or extension changes. */
+/* OIDs of goflow's relations by name; thrown away when the extension may have changed. */
 typedef struct RelationEntry
 {
 	NameData	name;			/* key */
@@ -79,8 +79,8 @@ get_owner(void)
 
 	if (!registered)
 	{
-		/* the schema goes when the extension goes, whoever drops it */
-		CacheRegisterSyscacheCallback(NAMESPACEOID, forget, (Datum) 0);
+		/* the functions go when the extension goes, whoever drops it; the schema may stay */
+		CacheRegisterSyscacheCallback(PROCOID, forget, (Datum) 0);
 		CacheRegisterSyscacheCallback(AUTHOID, forget, (Datum) 0);
 		registered = true;
 	}

@@ -36,6 +36,12 @@ static const char due_query[] =
 static const char next_query[] =
 	"SELECT due_at FROM goflow.timer WHERE due_at > $1 ORDER BY due_at LIMIT 1";
 
+static const char fail_query[] =
+	"WITH failed AS (UPDATE goflow.execution SET state = 'f', finished_at = pg_catalog.clock_timestamp(),"
+	" error = pg_catalog.jsonb_build_object('code', 'WF206', 'message', 'the role of the execution was dropped')"
+	" WHERE execution_id = $1 AND finished_at IS NULL RETURNING execution_id)"
+	" DELETE FROM goflow.timer USING failed WHERE timer.execution_id = failed.execution_id";
+
 static SPIPlanPtr
 kept_plan(SPIPlanPtr *plan, const char *query, int nargs, Oid *types)
 {
@@ -140,4 +146,22 @@ goflow_schedule_next_due(TimestampTz after)
 		next = DatumGetTimestampTz(value_of(0, 1));
 	goflow_owner_end(&scope);
 	return next;
+}
+
+/* Nobody can run it any more: it has failed, and no code of users runs. */
+void
+goflow_schedule_fail_roleless(const pg_uuid_t *id)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid			types[] = {UUIDOID};
+	Datum		values[] = {UUIDPGetDatum(id)};
+	GoflowOwnerScope scope;
+	int			result;
+
+	goflow_owner_begin(&scope);
+	result = SPI_execute_plan(kept_plan(&plan, fail_query, lengthof(types), types), values, NULL,
+							  false, 0);
+	if (result != SPI_OK_DELETE)
+		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(result));
+	goflow_owner_end(&scope);
 }

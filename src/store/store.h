@@ -274,4 +274,7 @@ extern int	goflow_schedule_due(const GoflowDuePosition *position, TimestampTz un
 /* The first due time after a moment; DT_NOEND if there is none. */
 extern TimestampTz goflow_schedule_next_due(TimestampTz after);
 
+/* Ends an execution whose role was dropped. */
+extern void goflow_schedule_fail_roleless(const pg_uuid_t *id);
+
 #endif							/* GOFLOW_STORE_H */

@@ -39,6 +39,24 @@ is($out, 'cancelled', 'and ends the execution');
 is(query($node, "SELECT string_agg(DISTINCT state, ',') FROM goflow.nodes('$execution')"), 'cancelled',
 	'its node is no failure');
 
+# a node that swallows cancels: after a grace its worker is terminated
+query($node, q{
+	ALTER SYSTEM SET goflow.cancel_grace = '300ms';
+	SELECT pg_reload_conf();
+	CREATE FUNCTION stubborn() RETURNS int LANGUAGE plpgsql AS $$
+	BEGIN
+		FOR i IN 1 .. 1000 LOOP
+			BEGIN PERFORM pg_sleep(3600); EXCEPTION WHEN query_canceled THEN NULL; END;
+		END LOOP;
+		RETURN 1;
+	END $$});
+define_nodes($node, 'stubborn', '"n": {"type": "sql", "sql": "SELECT stubborn() AS a"}');
+$execution = query($node, q{SELECT goflow.start('stubborn')});
+ok(wait_for($node, q{SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'}), 'a stubborn node runs');
+query($node, "SELECT goflow.cancel('$execution')");
+cmp_ok(seconds { $out = query($node, "SELECT goflow.wait('$execution')") }, '<', 3, 'it is ended after the grace');
+is($out, 'cancelled', 'and does not run again');
+
 # a launcher that goes away is started again and finds its processes
 for my $kind (qw(launcher scheduler worker))
 {
@@ -98,5 +116,7 @@ is(query($node, q{SELECT value FROM goflow.health() WHERE name = 'launches faile
 	'nothing of this counts as a failed launch');
 
 $listener->quit;
+unlike(PostgreSQL::Test::Utils::slurp_file($node->logfile), qr/\] ERROR: .*(node_state_pkey|canceling statement)/,
+	'no error escapes from the engine');
 $node->stop;
 done_testing();

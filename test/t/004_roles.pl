@@ -131,6 +131,21 @@ is(as('bob', "SELECT goflow.wait('$execution')"), 'completed', 'others go on');
 query($node, q{ALTER ROLE eve LOGIN});
 wait_until_finished($node, 'LOGIN is given back');
 
+# one that is dropped: what it had started fails, whatever state it is in
+query($node, q{CREATE ROLE fay LOGIN; SELECT goflow.grant_usage('fay'); GRANT CREATE ON SCHEMA public TO fay});
+as('fay', 'SELECT goflow.define($$chain_fay$$, $${"nodes": {"d": {"type": "delay", "for": "input.wait"}, '
+	  . Goflow::effect_node('a', 'd') . '}, "input": {"wait": "interval"}}$$)');
+as('fay', q{SELECT goflow.start('chain_fay', '{"wait": "1 hour"}'); SELECT goflow.start('chain_fay', '{"wait": "300 ms"}')});
+ok(wait_for($node, q{SELECT count(*) = 2 FROM goflow.timer}), 'two executions wait');
+as('fay', q{BEGIN; SELECT goflow.start('chain_fay', '{"wait": "0"}'); PREPARE TRANSACTION 'fay'});
+query($node, q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'fay'});
+query($node, q{SELECT goflow.revoke_usage('fay'); DROP OWNED BY fay; DROP ROLE fay; COMMIT PREPARED 'fay'});
+wait_until_finished($node, 'a role is dropped');
+is(query($node, q{SELECT state, error->>'code', count(*) FROM goflow.executions WHERE workflow = 'chain_fay' GROUP BY 1, 2}),
+	'failed|WF206|3', 'executions of a dropped role fail');
+is(query($node, q{SELECT count(*) FROM goflow.health() WHERE kind = 'trouble'}), '0', 'and trouble nobody further');
+is(query($node, 'SELECT count(*) FROM goflow.timer'), '0', 'their timers are gone');
+
 # ---- two databases ----
 
 $node->safe_psql('postgres', 'CREATE DATABASE other');

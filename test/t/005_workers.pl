@@ -1,0 +1,155 @@
+# How many processes there are: side by side, fewer, none, and again.
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+use Goflow;
+use Test::More;
+
+my $node = new_server('workers');
+my $execution;
+
+sub setting
+{
+	my ($name, $value) = @_;
+
+	query($node, "ALTER SYSTEM SET $name = '$value'");
+	$node->reload;
+	return wait_for($node, "SELECT setting = '$value' FROM pg_settings WHERE name = '$name'");
+}
+
+sub workers
+{
+	return 'SELECT count(*) FROM pg_stat_activity WHERE backend_type = $$goflow worker$$';
+}
+
+# ---- side by side ----
+
+define_nodes($node, 'two', Goflow::effect_node('a', undef, 'pg_sleep(1)') . ', '
+	  . Goflow::effect_node('b', undef, 'pg_sleep(1)'));
+for my $try (1 .. 2)
+{
+	my $seconds = seconds {
+		$execution = query($node, q{SELECT goflow.start('two')});
+		query($node, "SELECT goflow.wait('$execution')");
+	};
+	cmp_ok($seconds, '<', 1.8, sprintf('two nodes of one second side by side take %.2f s', $seconds));
+}
+is(query($node, "SELECT count(DISTINCT pid) FROM effect WHERE execution = '$execution'"), '2', 'on two workers');
+
+# four executions of one second on four workers
+define_slow($node, 'one', 1, 1);
+my $seconds = seconds {
+	start_many($node, 'one', 4);
+	wait_until_finished($node, 'four at one time');
+};
+cmp_ok($seconds, '<', 1.8, sprintf('four executions of one second take %.2f s', $seconds));
+
+# ---- fewer, and more again ----
+
+define_slow($node, 'nap', 3, 0.05);
+define_chain($node, 'chain', 5);
+start_many($node, 'nap', 20);
+setting('goflow.max_workers', 1);
+start_many($node, 'chain', 200);
+wait_until_finished($node, 'max_workers is lowered');
+ok(wait_for($node, workers(), 'one worker stays', undef, '1'), 'one worker stays');
+setting('goflow.max_workers', 0);
+ok(wait_for($node, workers(), 'none stays', undef, '0'), 'with 0 none stays');
+start_many($node, 'chain', 100);
+is(query($node, q{SELECT value FROM goflow.health() WHERE kind = 'queue' AND name = 'queued'}), '100', 'work waits');
+setting('goflow.max_workers', 4);
+wait_until_finished($node, 'max_workers is raised');
+start_many($node, 'one', 4);
+ok(wait_for($node, workers(), 'four workers', undef, '4'), 'four workers again');
+wait_until_finished($node, 'four workers');
+is_exactly_once($node, 'with changing numbers of workers');
+is_at_rest($node, 'with changing numbers of workers');
+
+# ---- nobody starves ----
+
+query($node, q{CREATE ROLE ada LOGIN; SELECT goflow.grant_usage('ada'); SELECT goflow.grant_start('one', 'ada');
+	SELECT goflow.grant_start('nap', 'ada')});
+start_many($node, 'one', 24);
+$seconds = seconds {
+	$execution = $node->safe_psql('postgres', q{SELECT goflow.start('nap')}, extra_params => [ '-U', 'ada' ]);
+	query($node, "SELECT goflow.wait('$execution')");
+};
+cmp_ok($seconds, '<', 4, sprintf("another role's short execution waits for a turn, not for all: %.2f s", $seconds));
+wait_until_finished($node, 'another role');
+
+# ---- at rest ----
+
+setting('goflow.worker_idle_timeout', 100);
+setting('goflow.scheduler_idle_timeout', 100);
+ok(wait_for($node, workers(), 'idle workers leave', undef, '0'), 'idle workers leave');
+ok(wait_for($node, 'SELECT count(*) FROM pg_stat_activity WHERE backend_type = $$goflow scheduler$$',
+		'the scheduler leaves', undef, '0'), 'the scheduler leaves');
+define_nodes($node, 'delayed', '"d": {"type": "delay", "for": "interval \'300 ms\'"}, ' . Goflow::effect_node('a', 'd'));
+for my $try (1 .. 3)
+{
+	$execution = query($node, q{SELECT goflow.start('delayed')});
+	$seconds = seconds { query($node, "SELECT goflow.wait('$execution')") };
+	cmp_ok($seconds, '<', 0.8, sprintf('a timer of 0.3 s brings the scheduler back in time: %.2f s', $seconds));
+	ok(wait_for($node, 'SELECT count(*) FROM pg_stat_activity WHERE backend_type ~ $$goflow (scheduler|worker)$$',
+			'all leave', undef, '0'), 'and all leave again');
+}
+
+# latency when everybody is asleep: a scheduler and a worker are started
+$seconds = seconds {
+	$execution = query($node, q{SELECT goflow.start('chain')});
+	query($node, "SELECT goflow.wait('$execution')");
+};
+cmp_ok($seconds, '<', 0.5, sprintf('a worker is there when one is needed: %.3f s', $seconds));
+is_exactly_once($node, 'at rest');
+$node->stop;
+
+# ---- the server has no room for our processes ----
+
+# one is the launcher, one that of logical replication: none is left
+$node->append_conf('postgresql.conf', "max_worker_processes = 2\ngoflow.worker_idle_timeout = 30s\n"
+	  . "goflow.scheduler_idle_timeout = 10s\n");
+query_auto($node);
+$node->start;
+start_many($node, 'chain', 10);
+ok(wait_for($node, q{SELECT detail LIKE '%max_worker_processes%' FROM goflow.health() WHERE kind = 'trouble'}),
+	'health() says what is missing');
+my $log_size = -s $node->logfile;
+my ($launcher) = processes($node, 'launcher');
+my $before = cpu_ticks($launcher);
+ok(wait_for($node, "SELECT clock_timestamp() > pg_postmaster_start_time() + interval '3 seconds'"), 'three seconds pass');
+cmp_ok(cpu_ticks($launcher) - $before, '<', 20, 'without a busy loop');
+cmp_ok((-s $node->logfile) - $log_size, '<', 5000, 'and without filling the log');
+is(query($node, q{SELECT count(*) FROM goflow.executions WHERE finished_at IS NULL}), '10', 'work waits');
+$node->stop;
+
+# one process only: it is the scheduler, or a worker of one role or the other
+$node->append_conf('postgresql.conf', "max_worker_processes = 3\n");
+$node->start;
+$node->safe_psql('postgres', q{SELECT goflow.start('nap')}, extra_params => [ '-U', 'ada' ]);
+query($node, q{SELECT goflow.start('delayed')});
+start_many($node, 'chain', 100);
+$seconds = seconds { wait_until_finished($node, 'with one process') };
+cmp_ok($seconds, '<', 25, sprintf('with a single process all of it still gets its turn: %.1f s', $seconds));
+is_exactly_once($node, 'with one process');
+$node->stop;
+
+done_testing();
+
+# ALTER SYSTEM has the last word over postgresql.conf.
+sub query_auto
+{
+	my ($server) = @_;
+
+	unlink $server->data_dir . '/postgresql.auto.conf';
+	$server->append_conf('postgresql.auto.conf', '');
+}
+
+sub cpu_ticks
+{
+	my ($pid) = @_;
+	my @fields = split / /, PostgreSQL::Test::Utils::slurp_file("/proc/$pid/stat");
+
+	return $fields[-39] + $fields[-38];
+}
