@@ -86,7 +86,7 @@ SELECT goflow.start('race') AS race \gset
 SELECT goflow.wait(:'race', '10 s');
 SELECT goflow.result(:'race');
 SELECT node, state FROM goflow.nodes(:'race') ORDER BY node;
-SELECT count(*) AS timers FROM goflow.timer WHERE execution_id = :'race';
+SELECT count(*) AS timers FROM goflow.pending WHERE execution_id = :'race';
 DO $$
 BEGIN
 	FOR i IN 1 .. 1000 LOOP

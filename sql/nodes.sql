@@ -135,7 +135,7 @@ $$;
 SELECT sort_out('1');
 SELECT sort_out('500');
 SELECT sort_out(NULL);
--- a switch without a port for it ends that way
+-- no case holds, and nothing follows the default: an error
 SELECT * FROM run_nodes($${
   "s": {"type": "switch", "on": "3", "cases": [{"port": "one", "when": "1"}]},
   "a": {"type": "notify", "channel": "c", "after": "s:one"}}$$);

@@ -95,7 +95,7 @@ SELECT state FROM goflow.status(:'e');
 SELECT goflow.cancel(:'e');
 SELECT goflow.wait(:'e', '10 s');
 SELECT error FROM goflow.status(:'e');
-SELECT count(*) AS timers FROM goflow.timer WHERE execution_id = :'e';
+SELECT count(*) AS timers FROM goflow.pending WHERE execution_id = :'e';
 -- one that has just been started
 SELECT goflow.start('sleeper') AS e \gset
 SELECT goflow.cancel(:'e');

@@ -20,8 +20,4 @@ extern void goflow_api_require_writable(const char *function);
 extern Jsonb *goflow_display_values(const GoflowField *fields, int nfields, ArrayType *array);
 extern Jsonb *goflow_display_value(const GoflowField *field, const char *string);
 
-/* Typed inputs of a workflow from a jsonb object, in text form, in declared order. */
-extern ArrayType *goflow_input_convert(GoflowDefinition *definition, Jsonb *input,
-									   GoflowExecutionRow *row);
-
 #endif							/* GOFLOW_API_H */

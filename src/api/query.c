@@ -92,7 +92,7 @@ goflow_progress(PG_FUNCTION_ARGS)
 		nulls[4] = progress.current_node < 0;
 		if (!nulls[4])
 			values[4] = CStringGetTextDatum(goflow_workflow_load(row->workflow_id)->
-											nodes[progress.current_node]->id);
+											nodes[progress.current_node]->path);
 		values[5] = DirectFunctionCall2(numeric_round,
 										DirectFunctionCall1(float8_numeric,
 															Float8GetDatum(progress.percent)),
@@ -108,6 +108,49 @@ by_seq(const ListCell *a, const ListCell *b)
 	const GoflowNodeRow *right = lfirst(b);
 
 	return left->seq < right->seq ? -1 : left->seq > right->seq;
+}
+
+static GoflowNodeRow *
+make_row(int32 frame, int16 node, int16 attempt, int32 seq, TimestampTz started_at, char state)
+{
+	GoflowNodeRow *row = palloc0(sizeof(GoflowNodeRow));
+
+	row->frame = frame;
+	row->node = node;
+	row->attempt = attempt;
+	row->seq = seq;
+	row->started_at = started_at;
+	row->state = state;
+	return row;
+}
+
+static bool
+is_listed(List *rows, int32 frame, int16 node, int16 attempt)
+{
+	ListCell   *lc;
+
+	foreach(lc, rows)
+	{
+		GoflowNodeRow *row = lfirst(lc);
+
+		if (row->frame == frame && row->node == node && row->attempt == attempt)
+			return true;
+	}
+	return false;
+}
+
+static char
+state_of_pending(char kind)
+{
+	switch (kind)
+	{
+		case GOFLOW_PENDING_BODIES:
+			return GOFLOW_NODE_RUNNING;
+		case GOFLOW_PENDING_RETRY:
+			return GOFLOW_NODE_RETRYING;
+		default:
+			return GOFLOW_NODE_WAITING;
+	}
 }
 
 /*
@@ -133,48 +176,30 @@ goflow_nodes(PG_FUNCTION_ARGS)
 	if (!goflow_execution_is_finished(row->state))
 		ninstances = goflow_queue_instances(&row->id, instances, GOFLOW_MAX_INSTANCES);
 	rows = goflow_journal_read(&row->id);
-	foreach(lc, rows)
-		seen[((GoflowNodeRow *) lfirst(lc))->node] = true;
-	for (int i = 0; i < ninstances; i++)
+	foreach(lc, goflow_pending_read(&row->id))
 	{
-		GoflowNodeRow *running = palloc0(sizeof(GoflowNodeRow));
+		GoflowPendingRow *pending = lfirst(lc);
 
-		if (seen[instances[i].node])
-			continue;
-		seen[instances[i].node] = true;
-		running->node = instances[i].node;
-		running->attempt = instances[i].attempt;
-		running->seq = instances[i].seq;
-		running->state = GOFLOW_NODE_RUNNING;
-		rows = lappend(rows, running);
+		if (pending->node >= 0 && !is_listed(rows, pending->frame, pending->node, pending->attempt))
+			rows = lappend(rows, make_row(pending->frame, pending->node, pending->attempt, PG_INT32_MAX,
+										  pending->started_at, state_of_pending(pending->kind)));
 	}
-	foreach(lc, goflow_timers_read(&row->id))
+	for (int i = 0; i < ninstances; i++)
+		if (!is_listed(rows, instances[i].frame, instances[i].node, instances[i].attempt))
+			rows = lappend(rows, make_row(instances[i].frame, instances[i].node, instances[i].attempt,
+										  instances[i].seq, 0, GOFLOW_NODE_RUNNING));
+	foreach(lc, rows)
 	{
-		GoflowTimerRow *timer = lfirst(lc);
-		GoflowNodeRow *waiting = palloc0(sizeof(GoflowNodeRow));
+		GoflowNodeRow *known = lfirst(lc);
 
-		if (seen[timer->node])
-			continue;
-		seen[timer->node] = true;
-		waiting->node = timer->node;
-		waiting->attempt = timer->attempt;
-		waiting->seq = PG_INT32_MAX;
-		waiting->started_at = timer->started_at;
-		waiting->state = GOFLOW_NODE_WAITING;
-		rows = lappend(rows, waiting);
+		if (known->frame == 0)
+			seen[known->node] = true;
 	}
 	list_sort(rows, by_seq);
 	if (!goflow_execution_is_finished(row->state))
 		for (int i = 0; i < definition->nnodes; i++)
-			if (!seen[i])
-			{
-				GoflowNodeRow *idle = palloc0(sizeof(GoflowNodeRow));
-
-				idle->node = i;
-				idle->seq = PG_INT32_MAX;
-				idle->state = GOFLOW_NODE_IDLE;
-				rows = lappend(rows, idle);
-			}
+			if (definition->nodes[i]->body == definition->body && !seen[i])
+				rows = lappend(rows, make_row(0, i, 0, PG_INT32_MAX, 0, GOFLOW_NODE_IDLE));
 
 	foreach(lc, rows)
 	{
@@ -184,7 +209,7 @@ goflow_nodes(PG_FUNCTION_ARGS)
 		bool		nulls[11] = {0};
 
 		CHECK_FOR_INTERRUPTS();
-		values[0] = CStringGetTextDatum(node->id);
+		values[0] = CStringGetTextDatum(node->path);
 		values[1] = CStringGetTextDatum(goflow_node_type_name(node->type));
 		values[2] = Int32GetDatum(state->frame);
 		values[3] = Int32GetDatum(state->attempt);
@@ -241,7 +266,7 @@ goflow_variables(PG_FUNCTION_ARGS)
 			values[2] = JsonbPGetDatum(goflow_display_value(variable, text_to_cstring(assigned->value)));
 		nulls[3] = assigned->node < 0;
 		if (!nulls[3])
-			values[3] = CStringGetTextDatum(definition->nodes[assigned->node]->id);
+			values[3] = CStringGetTextDatum(definition->nodes[assigned->node]->path);
 		values[4] = TimestampTzGetDatum(assigned->assigned_at);
 		values[5] = Int32GetDatum(assigned->seq);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
@@ -261,7 +286,7 @@ draw(GoflowExecutionRow *row, const GoflowProgress *progress, bool known)
 	memset(bar + filled, '.', BAR_WIDTH - filled);
 	bar[BAR_WIDTH] = '\0';
 	if (known && progress->current_node >= 0)
-		node = goflow_workflow_load(row->workflow_id)->nodes[progress->current_node]->id;
+		node = goflow_workflow_load(row->workflow_id)->nodes[progress->current_node]->path;
 	ereport(NOTICE,
 			(errmsg("[%s] %3d%%  %s%s%s", bar, known ? (int) progress->percent : 0,
 					goflow_state_name(row->state), node[0] ? "  " : "", node)));

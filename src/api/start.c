@@ -46,67 +46,20 @@ refuse_if_impossible(const char *function)
 				 errhint("Do not call it from an index expression or a materialized view.")));
 }
 
-/* The node an execution enters at; -1: all without "after". */
 static int16
 find_entry(GoflowDefinition *definition, const char *id)
 {
-	GoflowBody *body = definition->body;
-	GoflowNode *manual = NULL;
-	GoflowNode *trigger = NULL;
-	int			ntriggers = 0;
-	int			nmanual = 0;
+	GoflowNode *node;
 
-	if (id)
-	{
-		GoflowNode *node = goflow_definition_find_node(body, id);
-
-		if (node == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_GOFLOW_UNKNOWN_ENTRY),
-					 errmsg("workflow \"%s\" has no node \"%s\" to enter at", definition->name, id),
-					 errhint("\"entry\" is the id of a node.")));
-		return node->index;
-	}
-	for (int i = 0; i < body->nnodes; i++)
-		if (body->nodes[i]->type == GOFLOW_TYPE_TRIGGER)
-		{
-			trigger = body->nodes[i];
-			ntriggers++;
-			if (trigger->table == NULL)
-			{
-				manual = trigger;
-				nmanual++;
-			}
-		}
-	if (ntriggers == 0)
-		return -1;
-	if (nmanual == 1)
-		return manual->index;
-	if (ntriggers == 1)
-		return trigger->index;
-	ereport(ERROR,
-			(errcode(ERRCODE_GOFLOW_UNKNOWN_ENTRY),
-			 errmsg("workflow \"%s\" has several triggers to enter at", definition->name),
-			 errhint("Name one of them in \"entry\".")));
-}
-
-static ArrayType *
-manual_trigger(GoflowDefinition *definition, int16 entry)
-{
-	Datum		values[GOFLOW_TRIGGER_FIELDS] = {0};
-	bool		nulls[GOFLOW_TRIGGER_FIELDS];
-	int			n = GOFLOW_TRIGGER_FIELDS;
-	int			lower = 1;
-
-	memset(nulls, true, sizeof(nulls));
-	nulls[GOFLOW_TRIGGER_EVENT] = false;
-	values[GOFLOW_TRIGGER_EVENT] = CStringGetTextDatum("manual");
-	if (entry >= 0 && definition->nodes[entry]->type == GOFLOW_TYPE_TRIGGER)
-	{
-		nulls[GOFLOW_TRIGGER_NODE] = false;
-		values[GOFLOW_TRIGGER_NODE] = CStringGetTextDatum(definition->nodes[entry]->id);
-	}
-	return construct_md_array(values, nulls, 1, &n, &lower, TEXTOID, -1, false, TYPALIGN_INT);
+	if (id == NULL)
+		return goflow_default_entry(definition);
+	node = goflow_definition_find_node(definition->body, id);
+	if (node == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_GOFLOW_UNKNOWN_ENTRY),
+				 errmsg("workflow \"%s\" has no node \"%s\" to enter at", definition->name, id),
+				 errhint("\"entry\" is the id of a node.")));
+	return node->index;
 }
 
 /* priority_arg < 0 of each argument number: the function has no such argument. */
@@ -147,7 +100,7 @@ prepare_request(FunctionCallInfo fcinfo, Request *request, int priority_arg, int
 	request->entry = find_entry(definition,
 								PG_ARGISNULL(entry_arg) ? NULL :
 								text_to_cstring(PG_GETARG_TEXT_PP(entry_arg)));
-	request->trigger = manual_trigger(definition, request->entry);
+	request->trigger = goflow_manual_trigger(definition, request->entry);
 	request->priority = definition->priority;
 	if (priority_arg >= 0 && !PG_ARGISNULL(priority_arg))
 		request->priority = PG_GETARG_INT32(priority_arg);

@@ -3,7 +3,7 @@
  *		Every SQL text of a definition, by the server's own parser.
  *
  * Nodes are taken in topological order, so that the columns of what comes
- * before are known.  A text is parsed and analyzed, never planned and never
+ * before are known; a node's bodies are taken with it.  A text is parsed and analyzed, never planned and never
  * run.  Each step runs in a subtransaction that is always rolled back: an
  * error becomes a problem of the report with the server's own code, message
  * and position, the next text goes on, and no lock stays behind.  What a step
@@ -95,19 +95,18 @@ find_missing_relation(const ErrorData *error, const Subject *subject)
 	name[length] = '\0';
 	if (start[length] == '.')
 		return NULL;
-	return goflow_definition_find_node(subject->expr->definition->body, name);
+	return goflow_scope_find_node(subject->expr->body, name);
 }
 
 static void
 report_relation(Analysis *analysis, const Subject *subject, const GoflowNode *node, int position)
 {
-	bool		is_before = subject->expr->node == NULL ||
-		bms_is_member(node->position, subject->expr->node->ancestors);
-	bool		has_rows = node->type == GOFLOW_TYPE_SQL && node->rows == GOFLOW_ROWS_MANY;
+	bool		is_before = goflow_scope_is_before(subject->expr, node);
+	bool		has_rows = goflow_node_is_relation(node);
 	GoflowProblem *problem;
 
 	if (node->is_broken || (has_rows && is_before) ||
-		(has_rows && subject->expr->node->has_unknown_ancestors))
+		(has_rows && goflow_scope_is_blurred(subject->expr, node)))
 		return;
 	problem = goflow_report_error(analysis->report,
 								  has_rows ? ERRCODE_GOFLOW_REFERENCE_NOT_READY :
@@ -123,7 +122,7 @@ report_relation(Analysis *analysis, const Subject *subject, const GoflowNode *no
 							node->id);
 	else if (node != subject->expr->node)
 		goflow_problem_hint(problem, "Add \"%s\" to the \"after\" of node \"%s\", or of a node before it.",
-							node->id, subject->node);
+							node->id, subject->expr->node->id);
 }
 
 static void
@@ -195,7 +194,7 @@ attempt(Analysis *analysis, Subject subject, Step step, void *arg)
 static Subject
 subject_of(const GoflowExpr *expr)
 {
-	return (Subject){.node = expr->node ? expr->node->id : NULL, .key = expr->key,
+	return (Subject){.node = expr->node ? expr->node->path : NULL, .key = expr->key,
 		.text = expr->text, .expr = (GoflowExpr *) expr};
 }
 
@@ -431,8 +430,35 @@ goflow_definition_set_targets(GoflowDefinition *definition)
 			case GOFLOW_TYPE_TRIGGER:
 				set_named_targets(node, definition->inputs);
 				break;
+			case GOFLOW_TYPE_LOOP:
+				if (node->loop_kind == GOFLOW_LOOP_WHILE)
+					set_target(node->expr, BOOLOID, -1);
+				if (node->loop_kind == GOFLOW_LOOP_REPEAT)
+					set_target(node->expr, INT8OID, -1);
+				break;
+			case GOFLOW_TYPE_BREAK:
+			case GOFLOW_TYPE_CONTINUE:
+				set_target(node->expr, BOOLOID, -1);
+				break;
+			case GOFLOW_TYPE_RAISE:
+				set_target(node->message, TEXTOID, -1);
+				set_target(node->detail, TEXTOID, -1);
+				break;
+			case GOFLOW_TYPE_FILTER:
+				set_target(node->where, BOOLOID, -1);
+				break;
+			case GOFLOW_TYPE_SPLIT:
+				set_target(node->size, INT4OID, -1);
+				break;
+			case GOFLOW_TYPE_REDUCE:
+				/* "value" is of the type of "initial", known after analysis */
 			case GOFLOW_TYPE_SQL:
 			case GOFLOW_TYPE_TRANSFORM:
+			case GOFLOW_TYPE_TRY:
+			case GOFLOW_TYPE_PARALLEL:
+			case GOFLOW_TYPE_WORKFLOW:
+			case GOFLOW_TYPE_MAP:
+			case GOFLOW_TYPE_MERGE:
 				break;
 		}
 	}
@@ -467,11 +493,14 @@ expression_step(Analysis *analysis, void *arg)
 	goflow_expression_analyze(arg);
 }
 
+/* True also if there is none. */
 static bool
 analyze_expr(Analysis *analysis, GoflowExpr *expr)
 {
 	bool		is_good;
 
+	if (expr == NULL)
+		return true;
 	is_good = attempt(analysis, subject_of(expr), expression_step, expr);
 
 	/* a later analysis must begin with the references that it finds itself */
@@ -501,15 +530,18 @@ analyze_defaults(Analysis *analysis, GoflowField *fields, int count)
 /* ---- nodes ---- */
 
 static void
-switch_step(Analysis *analysis, void *arg)
+equality_step(Analysis *analysis, void *arg)
 {
-	GoflowNode *node = arg;
+	GoflowExpr *expr = arg;
+	Oid			type = goflow_column_type(expr->type);
 
-	if (!OidIsValid(lookup_type_cache(node->expr->type, TYPECACHE_EQ_OPR)->eq_opr))
+	if (!OidIsValid(lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr))
 		ereport(ERROR,
 				(errcode(ERRCODE_GOFLOW_TYPE_MISMATCH),
-				 errmsg("values of type %s cannot be compared", format_type_be(node->expr->type)),
-				 errhint("Leave \"on\" out, and write a boolean expression in each case."),
+				 errmsg("values of type %s cannot be compared", format_type_be(type)),
+				 expr->node->type == GOFLOW_TYPE_SWITCH ?
+				 errhint("Leave \"on\" out, and write a boolean expression in each case.") :
+				 errhint("Cast it to a type that can, such as text."),
 				 errposition(1)));
 }
 
@@ -519,7 +551,7 @@ analyze_switch(Analysis *analysis, GoflowNode *node)
 	if (node->expr)
 	{
 		if (!analyze_expr(analysis, node->expr) ||
-			!attempt(analysis, subject_of(node->expr), switch_step, node))
+			!attempt(analysis, subject_of(node->expr), equality_step, node->expr))
 			return false;
 		for (int i = 0; i < node->nexprs; i++)
 			set_target(node->exprs[i].expr, node->expr->type, node->expr->typmod);
@@ -587,7 +619,7 @@ relation_name_step(Analysis *analysis, void *arg)
 static bool
 analyze_sql(Analysis *analysis, GoflowNode *node)
 {
-	Subject		name = {.node = node->id};
+	Subject		name = {.node = node->path};
 	bool		is_good;
 
 	if (node->rows == GOFLOW_ROWS_MANY &&
@@ -595,8 +627,8 @@ analyze_sql(Analysis *analysis, GoflowNode *node)
 		return false;
 	if (!node->is_late)
 		return attempt(analysis, subject_of(node->expr), statement_step, node);
-	is_good = resolve_fields(analysis, node->id, "columns", node->columns, node->ncolumns);
-	is_good &= resolve_fields(analysis, node->id, "columns", node->row_columns, node->nrow_columns);
+	is_good = resolve_fields(analysis, node->path, "columns", node->columns, node->ncolumns);
+	is_good &= resolve_fields(analysis, node->path, "columns", node->row_columns, node->nrow_columns);
 	is_good &= attempt(analysis, subject_of(node->expr), late_step, node);
 	return is_good;
 }
@@ -626,9 +658,9 @@ trigger_when_step(Analysis *analysis, void *arg)
 static bool
 analyze_trigger(Analysis *analysis, GoflowNode *node)
 {
-	Subject		table = {.node = node->id, .key = "table"};
-	Subject		of = {.node = node->id, .key = "of"};
-	Subject		when = {.node = node->id, .key = "when", .text = node->when};
+	Subject		table = {.node = node->path, .key = "table"};
+	Subject		of = {.node = node->path, .key = "of"};
+	Subject		when = {.node = node->path, .key = "when", .text = node->when};
 	bool		is_good;
 
 	if (node->table == NULL)
@@ -639,6 +671,114 @@ analyze_trigger(Analysis *analysis, GoflowNode *node)
 	if (node->when)
 		is_good &= attempt(analysis, when, trigger_when_step, node);
 	is_good &= analyze_named_exprs(analysis, node->exprs, node->nexprs);
+	return is_good;
+}
+
+/* ---- items ---- */
+
+static void
+query_step(Analysis *analysis, void *arg)
+{
+	GoflowNode *node = arg;
+	TupleDesc	result = goflow_statement_analyze(node->expr);
+	MemoryContext old;
+
+	if (result == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_GOFLOW_TYPE_MISMATCH),
+				 errmsg("the statement returns no rows"),
+				 errhint("Add RETURNING."),
+				 errposition(1)));
+	old = MemoryContextSwitchTo(analysis->definition->context);
+	for (int i = 0; i < result->natts; i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(result, i);
+
+		add_column(&node->items, &node->nitems, NameStr(column->attname),
+				   goflow_column_type(column->atttypid), column->atttypmod);
+	}
+	MemoryContextSwitchTo(old);
+}
+
+static void
+array_step(Analysis *analysis, void *arg)
+{
+	GoflowNode *node = arg;
+	Oid			type = getBaseType(node->expr->type);
+	Oid			element = get_element_type(type);
+	MemoryContext old;
+
+	if (!OidIsValid(element) && type != JSONBOID)
+		ereport(ERROR,
+				(errcode(ERRCODE_GOFLOW_TYPE_MISMATCH),
+				 errmsg("the expression has type %s, but an array is needed",
+						type == UNKNOWNOID ? "text" : format_type_be(node->expr->type)),
+				 errhint("Write an array or a jsonb array, a query, or the id of a node with \"rows\": \"many\"."),
+				 errposition(1)));
+	old = MemoryContextSwitchTo(analysis->definition->context);
+	if (OidIsValid(element))
+		add_column(&node->items, &node->nitems, "value", element, node->expr->typmod);
+	else
+		add_column(&node->items, &node->nitems, "value", JSONBOID, -1);
+	MemoryContextSwitchTo(old);
+}
+
+/* What a loop, or "over", goes through: sets the columns of an item. */
+static bool
+analyze_source(Analysis *analysis, GoflowNode *node)
+{
+	switch (node->loop_kind)
+	{
+		case GOFLOW_LOOP_NODE:
+			node->is_item_typed = node->loop_source->is_typed;
+			analysis->is_complete &= node->is_item_typed;
+			for (int i = 0; i < node->loop_source->nrow_columns && node->is_item_typed; i++)
+			{
+				GoflowField *column = &node->loop_source->row_columns[i];
+
+				add_column(&node->items, &node->nitems, column->name, column->type, column->typmod);
+			}
+			break;
+		case GOFLOW_LOOP_QUERY:
+			node->is_item_typed = attempt(analysis, subject_of(node->expr), query_step, node);
+			break;
+		case GOFLOW_LOOP_ARRAY:
+			node->is_item_typed = analyze_expr(analysis, node->expr) &&
+				attempt(analysis, subject_of(node->expr), array_step, node);
+			break;
+		case GOFLOW_LOOP_WHILE:
+		case GOFLOW_LOOP_REPEAT:
+			return analyze_expr(analysis, node->expr);
+	}
+	return node->is_item_typed;
+}
+
+/* The value so far is of the type of "initial"; acc.value is the node's column. */
+static bool
+analyze_reduce(Analysis *analysis, GoflowNode *node)
+{
+	bool		is_good = analyze_source(analysis, node);
+
+	if (!analyze_expr(analysis, node->initial))
+	{
+		analysis->is_complete = false;
+		return false;
+	}
+	add_column(&node->columns, &node->ncolumns, "value", goflow_column_type(node->initial->type),
+			   node->initial->typmod);
+	set_target(node->value, node->columns[0].type, node->columns[0].typmod);
+	return analyze_expr(analysis, node->value) && is_good;
+}
+
+static bool
+analyze_split(Analysis *analysis, GoflowNode *node)
+{
+	bool		is_good = analyze_source(analysis, node);
+
+	is_good &= analyze_expr(analysis, node->size);
+	if (node->by)
+		is_good &= analyze_expr(analysis, node->by) &&
+			attempt(analysis, subject_of(node->by), equality_step, node->by);
 	return is_good;
 }
 
@@ -655,14 +795,39 @@ analyze_by_type(Analysis *analysis, GoflowNode *node)
 			return analyze_switch(analysis, node);
 		case GOFLOW_TYPE_TRIGGER:
 			return analyze_trigger(analysis, node);
+		case GOFLOW_TYPE_REDUCE:
+			return analyze_reduce(analysis, node);
+		case GOFLOW_TYPE_SPLIT:
+			return analyze_split(analysis, node);
+		case GOFLOW_TYPE_LOOP:
+			return analyze_source(analysis, node);
+		case GOFLOW_TYPE_FILTER:
+			is_good = analyze_source(analysis, node);
+			is_good &= analyze_expr(analysis, node->where);
+			return is_good;
+		case GOFLOW_TYPE_MAP:
+			is_good = analyze_source(analysis, node);
+			is_good &= analyze_named_exprs(analysis, node->exprs, node->nexprs);
+			return is_good;
+		case GOFLOW_TYPE_RAISE:
+			is_good = analyze_expr(analysis, node->message);
+			is_good &= analyze_expr(analysis, node->detail);
+			return is_good;
 		case GOFLOW_TYPE_CONDITION:
 		case GOFLOW_TYPE_DELAY:
 		case GOFLOW_TYPE_NOTIFY:
 		case GOFLOW_TYPE_SET:
 		case GOFLOW_TYPE_TRANSFORM:
-			is_good = node->expr == NULL || analyze_expr(analysis, node->expr);
+		case GOFLOW_TYPE_BREAK:
+		case GOFLOW_TYPE_CONTINUE:
+		case GOFLOW_TYPE_WORKFLOW:
+		case GOFLOW_TYPE_MERGE:
+			is_good = analyze_expr(analysis, node->expr);
 			is_good &= analyze_named_exprs(analysis, node->exprs, node->nexprs);
 			return is_good;
+		case GOFLOW_TYPE_TRY:
+		case GOFLOW_TYPE_PARALLEL:
+			return true;
 	}
 	return true;
 }
@@ -672,41 +837,91 @@ static void
 add_type_columns(Analysis *analysis, GoflowNode *node)
 {
 	MemoryContext old = MemoryContextSwitchTo(analysis->definition->context);
+	GoflowField **columns = &node->columns;
+	int		   *count = &node->ncolumns;
 
 	switch (node->type)
 	{
 		case GOFLOW_TYPE_CONDITION:
-			add_column(&node->columns, &node->ncolumns, "result", BOOLOID, -1);
+			add_column(columns, count, "result", BOOLOID, -1);
 			break;
 		case GOFLOW_TYPE_SWITCH:
-			add_column(&node->columns, &node->ncolumns, "case", TEXTOID, -1);
+			add_column(columns, count, "case", TEXTOID, -1);
 			break;
 		case GOFLOW_TYPE_TRANSFORM:
 			for (int i = 0; i < node->nexprs; i++)
-				add_column(&node->columns, &node->ncolumns, node->exprs[i].name,
+				add_column(columns, count, node->exprs[i].name,
 						   goflow_column_type(node->exprs[i].expr->type),
 						   node->exprs[i].expr->typmod);
 			break;
 		case GOFLOW_TYPE_DELAY:
-			add_column(&node->columns, &node->ncolumns, "woke_at", TIMESTAMPTZOID, -1);
+			add_column(columns, count, "woke_at", TIMESTAMPTZOID, -1);
+			break;
+		case GOFLOW_TYPE_LOOP:
+			add_column(columns, count, "iterations", INT4OID, -1);
+			add_column(columns, count, "results", JSONBOID, -1);
+			break;
+		case GOFLOW_TYPE_TRY:
+			add_column(columns, count, "ok", BOOLOID, -1);
+			add_column(columns, count, "error", JSONBOID, -1);
+			break;
+		case GOFLOW_TYPE_PARALLEL:
+			add_column(columns, count, "results", JSONBOID, -1);
+			break;
+		case GOFLOW_TYPE_WORKFLOW:
+			add_column(columns, count, "execution", UUIDOID, -1);
+			add_column(columns, count, "output", JSONBOID, -1);
+			break;
+		case GOFLOW_TYPE_MAP:
+		case GOFLOW_TYPE_FILTER:
+			add_column(columns, count, "items", JSONBOID, -1);
+			add_column(columns, count, "count", INT8OID, -1);
+			break;
+		case GOFLOW_TYPE_MERGE:
+			add_column(columns, count, "value", JSONBOID, -1);
+			break;
+		case GOFLOW_TYPE_SPLIT:
+			add_column(columns, count, "parts", JSONBOID, -1);
+			add_column(columns, count, "count", INT8OID, -1);
 			break;
 		case GOFLOW_TYPE_SQL:
 		case GOFLOW_TYPE_SET:
 		case GOFLOW_TYPE_NOTIFY:
 		case GOFLOW_TYPE_TRIGGER:
+		case GOFLOW_TYPE_BREAK:
+		case GOFLOW_TYPE_CONTINUE:
+		case GOFLOW_TYPE_RAISE:
+		case GOFLOW_TYPE_REDUCE:
 			break;
 	}
-	if (node->aggregate != GOFLOW_AGGREGATE_NONE)
+	if (node->aggregate != GOFLOW_AGGREGATE_NONE && node->type != GOFLOW_TYPE_PARALLEL)
 	{
 		for (int i = 0; i < node->ncolumns; i++)
 			if (strcmp(node->columns[i].name, "joined") == 0)
 				goflow_problem_hint(goflow_report_error(analysis->report, ERRCODE_GOFLOW_NAME_CONFLICT,
-														node->id, "aggregate",
+														node->path, "aggregate",
 														"column \"joined\" exists twice"),
 									"\"aggregate\" adds it; give the other one another name.");
-		add_column(&node->columns, &node->ncolumns, "joined", JSONBOID, -1);
+		add_column(columns, count, "joined", JSONBOID, -1);
 	}
 	MemoryContextSwitchTo(old);
+}
+
+static void
+compensate_step(Analysis *analysis, void *arg)
+{
+	(void) goflow_statement_analyze(arg);
+}
+
+static void analyze_node(Analysis *analysis, GoflowNode *node);
+
+static void
+analyze_body(Analysis *analysis, GoflowBody *body)
+{
+	analyze_defaults(analysis, body->variables, body->nvariables);
+	for (int i = 0; i < body->nnodes; i++)
+		analyze_node(analysis, body->nodes[i]);
+	analyze_named_exprs(analysis, body->outputs, body->noutputs);
 }
 
 static void
@@ -714,18 +929,26 @@ analyze_node(Analysis *analysis, GoflowNode *node)
 {
 	int			nest_level;
 
+	check_stack_depth();
 	if (node->is_broken || node->position >= node->body->nordered)
 	{
 		analysis->is_complete = false;
 		return;
 	}
-	check_settings(analysis, node->id, &node->settings);
+	check_settings(analysis, node->path, &node->settings);
 	nest_level = NewGUCNestLevel();
 	goflow_settings_apply(&node->settings);
 	node->is_typed = analyze_by_type(analysis, node);
-	AtEOXact_GUC(true, nest_level);
 	if (node->is_typed)
 		add_type_columns(analysis, node);
+	if (node->compensate)
+		attempt(analysis, subject_of(node->compensate), compensate_step, node->compensate);
+	AtEOXact_GUC(true, nest_level);
+
+	/* nodes inside have settings of their own */
+	for (int i = 0; i < node->nbodies; i++)
+		analyze_body(analysis, node->bodies[i]);
+	analyze_expr(analysis, node->collect);
 }
 
 /* ---- results that nobody reads ---- */
@@ -747,24 +970,20 @@ warn_unused(Analysis *analysis)
 	GoflowDefinition *definition = analysis->definition;
 	Bitmapset  *read = NULL;
 
-	for (int i = 0; i < definition->nnodes; i++)
-	{
-		mark_read(definition->nodes[i]->expr, &read);
-		for (int j = 0; j < definition->nodes[i]->nexprs; j++)
-			mark_read(definition->nodes[i]->exprs[j].expr, &read);
-	}
-	for (int i = 0; i < definition->noutputs; i++)
-		mark_read(definition->outputs[i].expr, &read);
+	for (int i = 0; i < definition->nexprs; i++)
+		mark_read(definition->exprs[i], &read);
 
 	for (int i = 0; i < definition->nnodes; i++)
 	{
 		GoflowNode *node = definition->nodes[i];
 
 		if ((node->type == GOFLOW_TYPE_CONDITION || node->type == GOFLOW_TYPE_SWITCH ||
-			 node->type == GOFLOW_TYPE_TRANSFORM) &&
+			 node->type == GOFLOW_TYPE_TRANSFORM || node->type == GOFLOW_TYPE_MAP ||
+			 node->type == GOFLOW_TYPE_FILTER || node->type == GOFLOW_TYPE_REDUCE ||
+			 node->type == GOFLOW_TYPE_MERGE || node->type == GOFLOW_TYPE_SPLIT) &&
 			node->nout == 0 && !bms_is_member(i, read))
 			goflow_problem_hint(goflow_report_warning(analysis->report, ERRCODE_GOFLOW_WARNING_UNUSED,
-													  node->id, NULL,
+													  node->path, NULL,
 													  "nobody can reach the result of node \"%s\"", node->id),
 								"Use it in \"output\" or in a later node, or take the node out.");
 	}
@@ -782,13 +1001,16 @@ goflow_definition_analyze(GoflowDefinition *definition, GoflowReport *report)
 											 ALLOCSET_DEFAULT_SIZES);
 	record_settings(&analysis);
 	resolve_fields(&analysis, NULL, "input", definition->inputs, definition->ninputs);
-	resolve_fields(&analysis, NULL, "variables", definition->variables, definition->nvariables);
+	for (int i = 0; i < definition->nbodies; i++)
+	{
+		GoflowBody *body = definition->bodies[i];
+
+		resolve_fields(&analysis, body->owner ? body->owner->path : NULL, psprintf("%svariables", body->key),
+					   body->variables, body->nvariables);
+	}
 	goflow_definition_set_targets(definition);
 	analyze_defaults(&analysis, definition->inputs, definition->ninputs);
-	analyze_defaults(&analysis, definition->variables, definition->nvariables);
-	for (int i = 0; i < definition->body->nnodes; i++)
-		analyze_node(&analysis, definition->body->nodes[i]);
-	analyze_named_exprs(&analysis, definition->outputs, definition->noutputs);
+	analyze_body(&analysis, definition->body);
 	if (analysis.is_complete)
 		warn_unused(&analysis);
 	MemoryContextDelete(analysis.scratch);

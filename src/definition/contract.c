@@ -51,13 +51,18 @@ goflow_contract_build(GoflowDefinition *definition)
 
 		CHECK_FOR_INTERRUPTS();
 		appendStringInfoString(&json, i > 0 ? ", " : "");
-		escape_json(&json, node->id);
+		escape_json(&json, node->path);
 		appendStringInfoString(&json, ": {");
 		append_fields(&json, "columns", node->columns, node->ncolumns);
 		if (node->nrow_columns > 0)
 		{
 			appendStringInfoString(&json, ", ");
 			append_fields(&json, "rows", node->row_columns, node->nrow_columns);
+		}
+		if (node->nitems > 0)
+		{
+			appendStringInfoString(&json, ", ");
+			append_fields(&json, "items", node->items, node->nitems);
 		}
 		if (node->type == GOFLOW_TYPE_SWITCH && node->expr)
 		{
@@ -113,6 +118,15 @@ load_node(GoflowNode *node, const JsonbValue *contract)
 			node->exprs[i].expr->target_typmod = on.typmod;
 		}
 	}
+	value = goflow_object_get(&object, "items");
+	if (value)
+		node->items = load_fields(value, &node->nitems);
+	if (node->type == GOFLOW_TYPE_REDUCE)
+	{
+		node->value->target = node->columns[0].type;
+		node->value->target_typmod = node->columns[0].typmod;
+	}
+	node->is_item_typed = true;
 	node->is_typed = true;
 }
 
@@ -121,7 +135,6 @@ goflow_definition_load(Jsonb *json, Jsonb *contract, const char *name, MemoryCon
 {
 	GoflowReport *report = goflow_report_create(name);
 	GoflowDefinition *definition = goflow_definition_parse(json, name, report, parent);
-	GoflowObject nodes;
 	MemoryContext old;
 
 	/* it was good when it was stored; a later goflow may be stricter */
@@ -137,17 +150,15 @@ goflow_definition_load(Jsonb *json, Jsonb *contract, const char *name, MemoryCon
 		goflow_field_resolve(&definition->variables[i]);
 	goflow_definition_set_targets(definition);
 
-	/* both are in jsonb's order of keys */
-	nodes = goflow_json_object(&contract->root);
-	if (nodes.count != definition->nnodes)
-		elog(ERROR, "contract of workflow \"%s\" has %d nodes, not %d", name, nodes.count,
-			 definition->nnodes);
-	for (int i = 0; i < nodes.count; i++)
+	for (int i = 0; i < definition->nnodes; i++)
 	{
-		if (strcmp(nodes.members[i].name, definition->nodes[i]->id) != 0)
-			elog(ERROR, "contract of workflow \"%s\" has no node \"%s\"", name,
-				 definition->nodes[i]->id);
-		load_node(definition->nodes[i], &nodes.members[i].value);
+		GoflowNode *node = definition->nodes[i];
+		JsonbValue	value;
+
+		CHECK_FOR_INTERRUPTS();
+		if (getKeyJsonValueFromContainer(&contract->root, node->path, strlen(node->path), &value) == NULL)
+			elog(ERROR, "contract of workflow \"%s\" has no node \"%s\"", name, node->path);
+		load_node(node, &value);
 	}
 	MemoryContextSwitchTo(old);
 	return definition;

@@ -7,14 +7,18 @@
  * at once and define() can raise the first error.
  *
  *	parse.c		jsonb -> GoflowDefinition.  Keys, JSON types, ids; no catalogs.
- *				With node_types.c, the types of nodes, and json.c, the readers.
- *	graph.c		edges, ports, cycles, reachability, entries, order.
+ *				With node_types.c, flow_types.c and data_types.c, the types of
+ *				nodes, policy.c, retries and the like, and json.c, the readers.
+ *	graph.c		edges, ports, cycles, reachability, entries, order, of each body.
  *	analyze.c	declared types, then every SQL text by the server's parser
  *				(statement.c), with the references of reference.c resolved by
  *				parser hooks.  Gives each node its columns.
  *	contract.c	the columns of every node as jsonb, names only, as define()
  *				saw them; read back when a stored version is loaded, so that
  *				loading needs no SQL analysis.
+ *
+ * The workflow's nodes are a body; a loop, try or parallel node has bodies of
+ * its own, with nodes of theirs.  scope.c says what can be seen from where.
  *
  * A definition lives in one memory context of its own (GoflowDefinition.context).
  * Nothing here reads or writes goflow's tables, and no user code runs here.
@@ -46,7 +50,19 @@ typedef enum GoflowNodeType
 	GOFLOW_TYPE_TRANSFORM,
 	GOFLOW_TYPE_DELAY,
 	GOFLOW_TYPE_NOTIFY,
-	GOFLOW_TYPE_TRIGGER
+	GOFLOW_TYPE_TRIGGER,
+	GOFLOW_TYPE_LOOP,
+	GOFLOW_TYPE_BREAK,
+	GOFLOW_TYPE_CONTINUE,
+	GOFLOW_TYPE_TRY,
+	GOFLOW_TYPE_RAISE,
+	GOFLOW_TYPE_PARALLEL,
+	GOFLOW_TYPE_WORKFLOW,
+	GOFLOW_TYPE_MAP,
+	GOFLOW_TYPE_FILTER,
+	GOFLOW_TYPE_REDUCE,
+	GOFLOW_TYPE_MERGE,
+	GOFLOW_TYPE_SPLIT
 } GoflowNodeType;
 
 typedef enum GoflowRows
@@ -71,6 +87,56 @@ typedef enum GoflowAggregate
 	GOFLOW_AGGREGATE_LAST
 } GoflowAggregate;
 
+/* Where a loop, or "over" of a map, gets its items from. */
+typedef enum GoflowLoopKind
+{
+	GOFLOW_LOOP_NODE,			/* the rows of a many-row node: loop_source */
+	GOFLOW_LOOP_ARRAY,			/* elements of a SQL array or a jsonb array: expr */
+	GOFLOW_LOOP_QUERY,			/* rows of a statement: expr */
+	GOFLOW_LOOP_WHILE,			/* no items; as long as expr is true */
+	GOFLOW_LOOP_REPEAT			/* no items; expr times */
+} GoflowLoopKind;
+
+typedef enum GoflowMergeMode
+{
+	GOFLOW_MERGE_OBJECTS,		/* the later one's keys win */
+	GOFLOW_MERGE_ARRAYS,		/* one after the other */
+	GOFLOW_MERGE_ZIP			/* the first elements of all, the second ones, … */
+} GoflowMergeMode;
+
+/* What becomes of the workflow when a node has failed for good. */
+typedef enum GoflowOnError
+{
+	GOFLOW_ON_ERROR_DEFAULT,	/* of a node: as the workflow says; of a workflow: fail */
+	GOFLOW_ON_ERROR_FAIL,
+	GOFLOW_ON_ERROR_CONTINUE,	/* as if it had completed, its columns NULL */
+	GOFLOW_ON_ERROR_SKIP,		/* what hangs on it alone is skipped */
+	GOFLOW_ON_ERROR_NODE		/* go on at on_error_node */
+} GoflowOnError;
+
+/* Times are in microseconds. */
+typedef struct GoflowRetry
+{
+	int			attempts;		/* in all, the first one too */
+	int64		backoff;		/* before the second attempt */
+	double		factor;			/* each later wait is so much longer, */
+	int64		max_delay;		/* but not longer than this; 0: no limit */
+	double		jitter;			/* a wait varies by this part of it, 0 to 1 */
+	int		   *codes;			/* errors that are worth it, as in GoflowCatch */
+	int			ncodes;			/* 0: any */
+} GoflowRetry;
+
+/*
+ * Errors are named by SQLSTATE (MAKE_SQLSTATE form) or by class, which is the
+ * code that ends with 000 (ERRCODE_IS_CATEGORY).
+ */
+typedef struct GoflowCatch
+{
+	int		   *codes;
+	int			ncodes;			/* 0: any */
+	GoflowBody *body;
+} GoflowCatch;
+
 /* A named value with a PostgreSQL type: an input, a variable, a node's column. */
 typedef struct GoflowField
 {
@@ -91,7 +157,11 @@ typedef enum GoflowRefKind
 	GOFLOW_REF_TRIGGER,			/* field: GOFLOW_TRIGGER_* */
 	GOFLOW_REF_EXECUTION,		/* field: GOFLOW_EXECUTION_* */
 	GOFLOW_REF_NEW,				/* field: attribute number of the trigger's table */
-	GOFLOW_REF_OLD
+	GOFLOW_REF_OLD,
+	GOFLOW_REF_ITEM,			/* field: index into node->items */
+	GOFLOW_REF_LOOP_INDEX,		/* bigint, from 1: the loop node's present iteration */
+	GOFLOW_REF_ACC,				/* of a reduce node; its type is that of the node's column */
+	GOFLOW_REF_ERROR			/* of a try node; field: GOFLOW_ERROR_* */
 } GoflowRefKind;
 
 #define GOFLOW_SEES(kind) (1 << (kind))
@@ -99,7 +169,7 @@ typedef enum GoflowRefKind
 typedef struct GoflowRef
 {
 	GoflowRefKind kind;
-	GoflowNode *node;			/* for GOFLOW_REF_NODE */
+	GoflowNode *node;			/* of NODE, ITEM, LOOP_INDEX, ACC, ERROR: who gives it */
 	int			field;			/* 0 of NEW and OLD: the whole row */
 	Oid			type;
 	int32		typmod;
@@ -107,8 +177,8 @@ typedef struct GoflowRef
 } GoflowRef;
 
 /*
- * Names of trigger.* and execution.*; the tables of names and types are in
- * reference.c.
+ * Names of trigger.*, execution.* and error.*; the tables of names and types
+ * are in reference.c.
  */
 enum
 {
@@ -126,6 +196,24 @@ enum
 	GOFLOW_EXECUTION_CREATED_AT,	/* timestamptz */
 	GOFLOW_EXECUTION_FIELDS
 };
+enum
+{
+	GOFLOW_ERROR_CODE,			/* text: SQLSTATE */
+	GOFLOW_ERROR_MESSAGE,		/* text */
+	GOFLOW_ERROR_DETAIL,		/* text, or NULL */
+	GOFLOW_ERROR_HINT,			/* text, or NULL */
+	GOFLOW_ERROR_NODE,			/* text: path of the node that failed */
+	GOFLOW_ERROR_ATTEMPT,		/* integer: attempts that it had */
+	GOFLOW_ERROR_FIELDS
+};
+
+/* Which nodes of its own body an expression comes after. */
+typedef enum GoflowPlace
+{
+	GOFLOW_PLACE_NODE,			/* the ancestors of expr->node */
+	GOFLOW_PLACE_BEGIN,			/* none: first values of variables */
+	GOFLOW_PLACE_END			/* all: "output" of the body, "collect" of a loop */
+} GoflowPlace;
 
 /*
  * One SQL text of a definition.  A statement ("sql") is parsed with
@@ -138,12 +226,23 @@ enum
 struct GoflowExpr
 {
 	GoflowDefinition *definition;
-	GoflowNode *node;			/* NULL: an expression of the workflow itself */
+	GoflowNode *node;			/* whose key it is; NULL: an expression of the workflow itself */
 	const char *key;			/* where in the node, "sql", "set.tries", … for messages */
 	const char *text;
 	bool		is_statement;
 	int			index;			/* unique in the definition */
 	int			sees;			/* GOFLOW_SEES() of the kinds of names it may use */
+
+	/*
+	 * Where it stands: names are those of this body, as far as "place" says,
+	 * then those before its owner in the body around it, and so on outward.
+	 */
+	GoflowBody *body;
+	GoflowPlace place;
+	bool		sees_item;		/* the node's own item, index and accumulator too */
+	bool		sees_self;		/* the node's own columns too: "compensate" */
+	bool		is_json;		/* its value becomes jsonb: it may be a record */
+
 	bool		is_blocked;		/* analysis met a name whose columns are unknown: the
 								 * problem elsewhere that made them so explains it */
 
@@ -210,6 +309,7 @@ struct GoflowNode
 	int16		index;			/* number in the workflow: what the journal stores */
 	int16		position;		/* number in its body */
 	char	   *id;
+	char	   *path;			/* unique in the workflow: "reserve/take", "try:catch 1/log" */
 	char	   *title;			/* or NULL */
 	GoflowNodeType type;
 	GoflowSettings settings;	/* set around this node, on top of the definition's */
@@ -230,6 +330,15 @@ struct GoflowNode
 	char	  **ports;			/* condition: false, true; switch: cases, then default */
 	int			nports;
 	Bitmapset  *ancestors;		/* positions of all nodes that come before, by any path */
+	List	   *failures;		/* nodes whose on_error_node it is: then it is no entry */
+
+	/* errors */
+	GoflowRetry *retry;			/* or NULL: as the workflow says */
+	int64		timeout;		/* of an attempt, microseconds; 0: none */
+	GoflowOnError on_error;
+	GoflowNode *on_error_node;	/* of the same body, with GOFLOW_ON_ERROR_NODE */
+	char	   *on_error_id;	/* its id, as written */
+	GoflowExpr *compensate;		/* statement that undoes it, or NULL */
 
 	/*
 	 * What the node gives to others, <id>.<column>.  A many-row sql node has
@@ -242,9 +351,12 @@ struct GoflowNode
 	int			nrow_columns;
 
 	/* by type */
-	GoflowExpr *expr;			/* sql, condition if, switch on, delay for/until, notify payload */
-	GoflowNamedExpr *exprs;		/* switch cases, set, transform, trigger input */
+	GoflowExpr *expr;			/* sql, condition if, switch on, delay for/until, notify payload,
+								 * loop for/while/repeat, over, break and continue if */
+	GoflowNamedExpr *exprs;		/* switch cases, set, transform, trigger input, workflow input,
+								 * merge of, map value (a single one has no name) */
 	int			nexprs;
+	bool		is_atomic;		/* sql: runs in a transaction */
 	GoflowRows	rows;			/* sql */
 	bool		is_late;		/* sql: not analyzed by define(), columns as declared */
 	bool		is_until;		/* delay */
@@ -253,17 +365,76 @@ struct GoflowNode
 	int			events;			/* trigger: GOFLOW_EVENT_* */
 	List	   *of;				/* trigger: column names (char *) */
 	char	   *when;			/* trigger: text of its condition, or NULL */
+
+	/*
+	 * Nodes inside.  loop: bodies[0].  try: the body, the catches in their
+	 * order, then the "finally" if there is one.  parallel: a body per branch,
+	 * by name; join, join_count, cancel_rest and aggregate are about them, and
+	 * what is in its "after" is joined by all.
+	 */
+	GoflowBody **bodies;
+	int			nbodies;
+
+	/* loop, and "over" of map, filter, reduce, split */
+	GoflowLoopKind loop_kind;
+	GoflowNode *loop_source;	/* GOFLOW_LOOP_NODE; expr is NULL then */
+	char	   *item_name;		/* "as"; NULL without items */
+	GoflowField *items;			/* columns of an item; an array's is "value" */
+	int			nitems;
+	bool		is_item_typed;	/* items are known */
+
+	int			parallel;		/* loop: iterations side by side, from 1 */
+	GoflowExpr *collect;		/* loop: a value per iteration, or NULL */
+	int64		max_iterations; /* loop; 0: GOFLOW_MAX_ITERATIONS */
+	GoflowNode *loop;			/* break, continue: the one that they belong to */
+
+	GoflowCatch *catches;		/* try */
+	int			ncatches;
+	bool		has_finally;
+
+	char	   *raise_code;		/* raise: SQLSTATE, or NULL */
+	GoflowExpr *message;		/* raise: text, or NULL */
+	GoflowExpr *detail;			/* raise: text, or NULL; none of the three: re-raise */
+
+	char	   *workflow_name;	/* workflow; its time limit is the node's timeout */
+	int			workflow_version;	/* 0: the newest */
+	bool		wait;
+
+	GoflowExpr *where;			/* filter */
+	GoflowExpr *initial;		/* reduce */
+	GoflowExpr *value;			/* reduce: the next acc.value */
+	GoflowExpr *size;			/* split, or NULL */
+	GoflowExpr *by;				/* split, or NULL */
+	GoflowMergeMode merge_mode;
+
 	void	   *mapping;		/* trigger: engine's prepared form of its input (engine/row.c), or NULL */
 };
+
+/* The bound of a loop that declares none */
+#define GOFLOW_MAX_ITERATIONS INT64CONST(10000000)
 
 struct GoflowBody
 {
 	GoflowDefinition *definition;
 	GoflowNode *owner;			/* the node whose body this is; NULL: the workflow's own */
+	int			part;			/* owner->bodies[part]; 0 of the workflow's own */
+	char	   *name;			/* "body", "catch 1", "finally", a branch's name */
+	char	   *key;			/* where in the owner, with a dot at the end: "body.", "branches.a.", "" */
+	int			index;			/* definition->bodies[index] */
+	int			depth;			/* 0: the workflow's own */
 	GoflowNode **nodes;			/* in a topological order; nodes[i]->position == i */
 	GoflowNode **by_id;			/* the same, sorted by id */
 	int			nnodes;
 	int			nordered;		/* those behind it are in or after a cycle */
+
+	/* its own; they are definition->variables from first_variable */
+	GoflowField *variables;
+	int			nvariables;
+	int			first_variable;
+
+	/* what a run of it results in, as jsonb */
+	GoflowNamedExpr *outputs;
+	int			noutputs;
 };
 
 struct GoflowDefinition
@@ -280,14 +451,19 @@ struct GoflowDefinition
 
 	GoflowField *inputs;
 	int			ninputs;
-	GoflowField *variables;
+	GoflowField *variables;		/* of all bodies, the workflow's own first */
 	int			nvariables;
 	GoflowBody *body;			/* the workflow's own */
+	GoflowBody **bodies;		/* all, a body before those inside of it */
+	int			nbodies;
 	GoflowNode **nodes;			/* all nodes of all bodies, by index */
 	int			nnodes;
-	GoflowNamedExpr *outputs;
-	int			noutputs;
+	GoflowExpr **exprs;			/* by index; NULL: it was the name of a loop_source */
 	int			nexprs;
+
+	int64		timeout;		/* microseconds; 0: none */
+	GoflowRetry *retry;			/* of nodes that have none; or NULL */
+	GoflowOnError on_error;		/* of nodes that say nothing: fail, continue, skip */
 
 	/*
 	 * Set around every node: search_path, DateStyle, … as define() found them,
@@ -364,8 +540,8 @@ extern Oid	goflow_column_type(Oid type);
 extern void goflow_settings_apply(const GoflowSettings *settings);
 
 /*
- * jsonb of all nodes' columns: {"node": {"columns": [[name, type], …],
- * "rows": [[…]], "on": type of a switch}}
+ * jsonb of all nodes' columns, by path: {"node": {"columns": [[name, type], …],
+ * "rows": [[…]], "items": [[…]], "on": type of a switch}}
  */
 extern Jsonb *goflow_contract_build(GoflowDefinition *definition);
 
@@ -380,16 +556,53 @@ extern GoflowDefinition *goflow_definition_load(Jsonb *json, Jsonb *contract, co
 /* Marks the positions that an entry (a node's index; -1: all nodes without "after") reaches; counts them. */
 extern int	goflow_graph_reach(GoflowBody *body, int entry, bool *reachable);
 
+/*
+ * Names of the workflows (char *) whose end every execution waits for, unless
+ * something fails before: a circle of these can never end.
+ */
+extern List *goflow_graph_certain_calls(const GoflowDefinition *definition);
+
 /* "sql", "condition", … */
 extern const char *goflow_node_type_name(GoflowNodeType type);
 
 extern GoflowNode *goflow_definition_find_node(GoflowBody *body, const char *id);
 
+/* True if its rows can be read as a relation by its id. */
+#define goflow_node_is_relation(node) \
+	((node)->type == GOFLOW_TYPE_SQL && (node)->rows == GOFLOW_ROWS_MANY)
+
+/* ---- scope.c: who can be seen from where ---- */
+
+/* The body around a body, NULL of the workflow's own. */
+extern GoflowBody *goflow_scope_outer(const GoflowBody *body);
+
+/* A node of the body or of those around it. */
+extern GoflowNode *goflow_scope_find_node(GoflowBody *body, const char *id);
+
+/* True if a node, of the expression's body or of one around it, has ended when the expression is evaluated. */
+extern bool goflow_scope_is_before(const GoflowExpr *expr, const GoflowNode *node);
+extern bool goflow_scope_is_blurred(const GoflowExpr *expr, const GoflowNode *node);
+
+/* The node of a body that the expression belongs to or is inside of; NULL if none. */
+extern const GoflowNode *goflow_scope_within(const GoflowExpr *expr, const GoflowBody *body);
+
+/* The innermost node whose items have the name; loop; try with a catch; or NULL. */
+extern GoflowNode *goflow_scope_item(const GoflowExpr *expr, const char *name);
+extern GoflowNode *goflow_scope_loop(const GoflowBody *body);
+extern GoflowNode *goflow_scope_catch(const GoflowBody *body);
+
+/* The number-th variable that an expression sees, the innermost first; -1: no more. */
+extern int	goflow_scope_variable(const GoflowExpr *expr, int number);
+
+/* True if an error is one of those: equal, or of a class that is one of them.  None stands for any. */
+extern bool goflow_condition_matches(const int *codes, int ncodes, int code);
+
 /* ---- reference.c: names in SQL ---- */
 
 /*
  * Parser setup for SPI_prepare_extended and for analysis: resolves input.x,
- * vars.x, node.column, trigger.x, execution.x and (with a trigger relation) NEW.x, OLD.x.
+ * vars.x, node.column, trigger.x, execution.x, an item's columns, loop.index,
+ * acc.value, error.x and (with a trigger relation) NEW.x, OLD.x.
  * arg is the GoflowExpr, which must live as long as the plan.
  */
 extern void goflow_reference_setup(ParseState *pstate, void *arg);
@@ -403,6 +616,12 @@ extern QueryEnvironment *goflow_reference_environment(GoflowExpr *expr);
  * queries).
  */
 extern void goflow_reference_collect_relations(GoflowExpr *expr, Query *query);
+
+/*
+ * Many-row nodes (GoflowNode *) whose names a text of this place may use as
+ * relations: what to register before it is prepared.
+ */
+extern List *goflow_reference_relations(const GoflowExpr *expr);
 
 /* Row type of a many-row node. */
 extern TupleDesc goflow_node_row_descriptor(GoflowNode *node);

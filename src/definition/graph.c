@@ -6,7 +6,8 @@
  * topological order follows (Kahn's algorithm, ties by id, so that the order
  * depends on the definition alone); what is left over is in a cycle or behind
  * one.  In that order each node collects its ancestors, which decide what its
- * SQL may read.
+ * SQL may read.  "on_error" with a node is no edge, but orders the two nodes
+ * as one does.  Each body has a graph of its own.
  *
  * A node that names a missing node, or sits in a cycle, does not know its
  * ancestors, and neither does any node after it.  References of those nodes
@@ -40,7 +41,7 @@ report_unknown_port(const GoflowNode *node, const GoflowDependency *dependency,
 					const GoflowNode *from, const GoflowNearest *nearest, GoflowReport *report)
 {
 	GoflowProblem *problem =
-		goflow_report_error(report, ERRCODE_GOFLOW_UNKNOWN_PORT, node->id, dependency->key,
+		goflow_report_error(report, ERRCODE_GOFLOW_UNKNOWN_PORT, node->path, dependency->key,
 							"node \"%s\" has no port \"%s\"", from->id, dependency->port);
 	StringInfoData list;
 
@@ -69,7 +70,7 @@ find_source(GoflowBody *body, const GoflowNode *node, const GoflowDependency *de
 
 	if (from)
 		return from;
-	problem = goflow_report_error(report, ERRCODE_GOFLOW_MISSING_DEPENDENCY, node->id,
+	problem = goflow_report_error(report, ERRCODE_GOFLOW_MISSING_DEPENDENCY, node->path,
 								  dependency->key, "node \"%s\" comes after \"%s\", which does not exist",
 								  node->id, dependency->id);
 	goflow_nearest_begin(&nearest, dependency->id);
@@ -77,6 +78,9 @@ find_source(GoflowBody *body, const GoflowNode *node, const GoflowDependency *de
 		goflow_nearest_offer(&nearest, body->by_id[i]->id);
 	if (nearest.best)
 		goflow_problem_hint(problem, "Did you mean \"%s\"?", nearest.best);
+	else if (goflow_scope_find_node(body, dependency->id))
+		goflow_problem_hint(problem, "\"after\" names nodes of the same body; what comes before \"%s\" comes before all of its body.",
+							body->owner->id);
 	else
 		goflow_problem_hint(problem, "Add a node \"%s\", or take it out of \"after\".",
 							dependency->id);
@@ -114,19 +118,54 @@ make_edges(GoflowBody *body, GoflowNode *node, GoflowReport *report)
 		for (int i = 0; i < node->nin && (port >= 0 || dependency->port == NULL); i++)
 			is_double |= node->in[i].from == from && node->in[i].port == port;
 		if (is_double)
-			goflow_problem_hint(goflow_report_error(report, ERRCODE_GOFLOW_INVALID_DEFINITION, node->id,
+			goflow_problem_hint(goflow_report_error(report, ERRCODE_GOFLOW_INVALID_DEFINITION, node->path,
 													dependency->key, "node \"%s\" comes after \"%s\" twice",
 													node->id, from->id),
 								"Name it once.");
 		else
 			node->in[node->nin++] = (GoflowEdge){from, node, port};
 	}
-	if (node->join == GOFLOW_JOIN_COUNT && node->nin > 0 && node->join_count > node->nin &&
+	if (node->type != GOFLOW_TYPE_PARALLEL && node->join == GOFLOW_JOIN_COUNT && node->nin > 0 && node->join_count > node->nin &&
 		!node->has_unknown_ancestors)
-		goflow_problem_hint(goflow_report_error(report, ERRCODE_GOFLOW_INVALID_DEFINITION, node->id,
+		goflow_problem_hint(goflow_report_error(report, ERRCODE_GOFLOW_INVALID_DEFINITION, node->path,
 												"join", "node \"%s\" waits for %d of %d",
 												node->id, node->join_count, node->nin),
 							"\"join\" can be at most the number of elements of \"after\".");
+}
+
+/* Where the workflow goes on when the node has failed. */
+static void
+resolve_on_error(GoflowBody *body, GoflowNode *node, GoflowReport *report)
+{
+	GoflowNode *target;
+	GoflowProblem *problem;
+	GoflowNearest nearest;
+
+	if (node->on_error != GOFLOW_ON_ERROR_NODE)
+		return;
+	target = goflow_definition_find_node(body, node->on_error_id);
+	if (target && target->type != GOFLOW_TYPE_TRIGGER)
+	{
+		node->on_error_node = target;
+		target->failures = lappend(target->failures, node);
+		return;
+	}
+	node->on_error = GOFLOW_ON_ERROR_DEFAULT;
+	problem = goflow_report_error(report, ERRCODE_GOFLOW_MISSING_DEPENDENCY, node->path, "on_error",
+								  target ? "\"on_error\" cannot go to trigger \"%s\"" :
+								  "\"on_error\" names node \"%s\", which does not exist",
+								  node->on_error_id);
+	goflow_nearest_begin(&nearest, node->on_error_id);
+	goflow_nearest_offer(&nearest, "fail");
+	goflow_nearest_offer(&nearest, "continue");
+	goflow_nearest_offer(&nearest, "skip");
+	for (int i = 0; i < body->nnodes && target == NULL; i++)
+		if (body->by_id[i] != node)
+			goflow_nearest_offer(&nearest, body->by_id[i]->id);
+	if (nearest.best)
+		goflow_problem_hint(problem, "Did you mean \"%s\"?", nearest.best);
+	else
+		goflow_problem_hint(problem, "It is \"fail\", \"continue\", \"skip\", or the id of a node of the same body.");
 }
 
 /* out[] of every node, in the order of the targets. */
@@ -174,7 +213,7 @@ order_nodes(GoflowBody *body)
 	/* position is the place in body->nodes, and counts the edges meanwhile */
 	for (int i = 0; i < body->nnodes; i++)
 	{
-		waiting[i] = body->nodes[i]->nin;
+		waiting[i] = body->nodes[i]->nin + list_length(body->nodes[i]->failures);
 		if (waiting[i] == 0)
 			binaryheap_add_unordered(ready, PointerGetDatum(body->nodes[i]));
 	}
@@ -188,6 +227,8 @@ order_nodes(GoflowBody *body)
 		for (int i = 0; i < node->nout; i++)
 			if (--waiting[node->out[i].to->position] == 0)
 				binaryheap_add(ready, PointerGetDatum(node->out[i].to));
+		if (node->on_error_node && --waiting[node->on_error_node->position] == 0)
+			binaryheap_add(ready, PointerGetDatum(node->on_error_node));
 	}
 
 	n = nordered;
@@ -217,7 +258,8 @@ report_cycle(List *trail, GoflowReport *report)
 {
 	int			length = list_length(trail);
 	int			first = 0;
-	const char *id;
+	GoflowNode *named;
+	bool		has_failure = false;
 	StringInfoData chain;
 
 	initStringInfo(&chain);
@@ -225,15 +267,18 @@ report_cycle(List *trail, GoflowReport *report)
 		if (strcmp(((GoflowNode *) list_nth(trail, i))->id,
 				   ((GoflowNode *) list_nth(trail, first))->id) < 0)
 			first = i;
-	id = ((GoflowNode *) list_nth(trail, first))->id;
+	for (int i = 0; i < length; i++)
+		has_failure |= ((GoflowNode *) list_nth(trail, i))->on_error_node != NULL;
+	named = list_nth(trail, first);
 	for (int i = 0; i < Min(length, MAX_CHAIN); i++)
 		appendStringInfo(&chain, "%s → ",
 						 ((GoflowNode *) list_nth(trail, (first - i + length) % length))->id);
 	if (length > MAX_CHAIN)
 		appendStringInfoString(&chain, "… → ");
-	appendStringInfoString(&chain, id);
-	goflow_problem_hint(goflow_report_error(report, ERRCODE_GOFLOW_CIRCULAR_DEPENDENCY, id, "after",
+	appendStringInfoString(&chain, named->id);
+	goflow_problem_hint(goflow_report_error(report, ERRCODE_GOFLOW_CIRCULAR_DEPENDENCY, named->path, "after",
 											"the nodes form a cycle: %s", chain.data),
+						has_failure ? "Take one of these edges out of \"after\" or \"on_error\"." :
 						"Take one of these edges out of \"after\".");
 }
 
@@ -261,6 +306,9 @@ find_cycles(GoflowBody *body, GoflowReport *report)
 			for (int i = 0; i < node->nin && before == NULL; i++)
 				if (node->in[i].from->position >= body->nordered)
 					before = node->in[i].from;
+			for (int i = 0; i < list_length(node->failures) && before == NULL; i++)
+				if (((GoflowNode *) list_nth(node->failures, i))->position >= body->nordered)
+					before = list_nth(node->failures, i);
 			node = before;
 		}
 		if (walk_of[node->position] == start + 1)
@@ -275,27 +323,83 @@ find_cycles(GoflowBody *body, GoflowReport *report)
 }
 
 static void
+add_ancestor(GoflowNode *node, const GoflowNode *from)
+{
+	node->ancestors = bms_add_members(node->ancestors, from->ancestors);
+	node->ancestors = bms_add_member(node->ancestors, from->position);
+	node->has_unknown_ancestors |= from->has_unknown_ancestors;
+}
+
+static void
 collect_ancestors(GoflowBody *body)
 {
 	for (int i = 0; i < body->nordered; i++)
 	{
 		GoflowNode *node = body->nodes[i];
+		ListCell   *lc;
 
 		for (int j = 0; j < node->nin; j++)
-		{
-			GoflowNode *from = node->in[j].from;
-
-			node->ancestors = bms_add_members(node->ancestors, from->ancestors);
-			node->ancestors = bms_add_member(node->ancestors, from->position);
-			node->has_unknown_ancestors |= from->has_unknown_ancestors;
-		}
+			add_ancestor(node, node->in[j].from);
+		foreach(lc, node->failures)
+			add_ancestor(node, lfirst(lc));
 	}
+}
+
+/*
+ * The items of a loop, or of "over", that are no query: the text may be the id
+ * of a node.  If that gives many rows, it stays the text of an expression no
+ * longer.
+ */
+static void
+resolve_source(GoflowNode *node, GoflowReport *report)
+{
+	bool		has_items = node->type == GOFLOW_TYPE_LOOP || node->type == GOFLOW_TYPE_MAP ||
+		node->type == GOFLOW_TYPE_FILTER || node->type == GOFLOW_TYPE_REDUCE ||
+		node->type == GOFLOW_TYPE_SPLIT;
+	const char *start;
+	char	   *id;
+	GoflowNode *source;
+	GoflowProblem *problem;
+
+	if (!has_items || node->loop_kind != GOFLOW_LOOP_ARRAY || node->expr == NULL)
+		return;
+	start = node->expr->text + strspn(node->expr->text, " \t\r\n\f");
+	id = pnstrdup(start, strcspn(start, " \t\r\n\f"));
+	if (start[strlen(id) + strspn(start + strlen(id), " \t\r\n\f")] != '\0')
+		return;
+	source = goflow_scope_find_node(node->body, id);
+	if (source == NULL)
+		return;
+	if (goflow_node_is_relation(source) && goflow_scope_is_before(node->expr, source))
+	{
+		node->loop_kind = GOFLOW_LOOP_NODE;
+		node->loop_source = source;
+		node->definition->exprs[node->expr->index] = NULL;
+		node->expr = NULL;
+		return;
+	}
+	node->is_broken = true;
+	if (source->is_broken || goflow_scope_is_blurred(node->expr, source))
+		return;
+	problem = goflow_report_error(report, goflow_node_is_relation(source) ?
+								  ERRCODE_GOFLOW_REFERENCE_NOT_READY : ERRCODE_GOFLOW_UNKNOWN_REFERENCE,
+								  node->path, node->expr->key,
+								  goflow_node_is_relation(source) ? "node \"%s\" does not run before node \"%s\"" :
+								  "node \"%s\" has no rows to go over", source->id, node->id);
+	problem->text = MemoryContextStrdup(report->context, node->expr->text);
+	problem->position = start - node->expr->text + 1;
+	if (goflow_node_is_relation(source))
+		goflow_problem_hint(problem, "Add \"%s\" to the \"after\" of node \"%s\", or of a node before it.",
+							source->id, node->id);
+	else
+		goflow_problem_hint(problem, "Give it \"rows\": \"many\", or name one of its columns that is an array, as %s.<column>.",
+							source->id);
 }
 
 /*
  * A workflow with triggers is entered at them only.  Without, it is entered at
  * every node that has no "after", and a node that hangs together with nothing
- * is likely to be forgotten.
+ * is likely to be forgotten.  So is a body.
  */
 static void
 check_entries(GoflowBody *body, GoflowReport *report)
@@ -306,40 +410,38 @@ check_entries(GoflowBody *body, GoflowReport *report)
 	for (int i = 0; i < body->nnodes; i++)
 	{
 		has_trigger |= body->nodes[i]->type == GOFLOW_TYPE_TRIGGER;
-		has_edge |= body->nodes[i]->nin > 0;
+		has_edge |= body->nodes[i]->nin > 0 || body->nodes[i]->failures != NIL;
 	}
 	for (int i = 0; i < body->nnodes; i++)
 	{
 		GoflowNode *node = body->nodes[i];
 
-		if (node->after != NIL || node->is_broken)
+		if (node->after != NIL || node->failures != NIL || node->is_broken)
 			continue;
 		if (has_trigger && node->type != GOFLOW_TYPE_TRIGGER)
-			goflow_problem_hint(goflow_report_error(report, ERRCODE_GOFLOW_UNREACHABLE_NODE, node->id,
+			goflow_problem_hint(goflow_report_error(report, ERRCODE_GOFLOW_UNREACHABLE_NODE, node->path,
 													NULL, "node \"%s\" can never run", node->id),
 								"The workflow starts at its triggers: name one of them, or a node after it, in \"after\".");
 		else if (node->type == GOFLOW_TYPE_TRIGGER && node->nout == 0)
-			goflow_problem_hint(goflow_report_warning(report, ERRCODE_GOFLOW_WARNING_ORPHAN, node->id,
+			goflow_problem_hint(goflow_report_warning(report, ERRCODE_GOFLOW_WARNING_ORPHAN, node->path,
 													  NULL, "trigger \"%s\" starts nothing", node->id),
 								"Name it in the \"after\" of the node that comes first.");
-		else if (has_edge && node->nout == 0)
-			goflow_problem_hint(goflow_report_warning(report, ERRCODE_GOFLOW_WARNING_ORPHAN, node->id,
+		else if (has_edge && node->nout == 0 && node->on_error_node == NULL)
+			goflow_problem_hint(goflow_report_warning(report, ERRCODE_GOFLOW_WARNING_ORPHAN, node->path,
 													  NULL, "node \"%s\" is connected with no other node",
 													  node->id),
 								"It runs first, at the same time as others; if it should not, give it an \"after\".");
 	}
 }
 
-void
-goflow_graph_check(GoflowDefinition *definition, GoflowReport *report)
+static void
+check_body(GoflowBody *body, GoflowReport *report)
 {
-	GoflowBody *body = definition->body;
-	MemoryContext old = MemoryContextSwitchTo(definition->context);
-
 	for (int i = 0; i < body->nnodes; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
 		make_edges(body, body->nodes[i], report);
+		resolve_on_error(body, body->nodes[i], report);
 	}
 	turn_edges(body);
 	order_nodes(body);
@@ -351,6 +453,87 @@ goflow_graph_check(GoflowDefinition *definition, GoflowReport *report)
 	for (int i = 0; i < body->nnodes; i++)
 		body->nodes[i]->nout = 0;
 	turn_edges(body);
+}
+
+/* True if nothing that the definition decides can keep a node from running. */
+static bool
+is_certain(const GoflowNode *node)
+{
+	const GoflowNode *owner = node->body->owner;
+
+	if (node->failures != NIL)
+		return false;
+	for (int i = 0; i < node->nin; i++)
+		if (node->in[i].port >= 0)
+			return false;
+	for (int i = -1; (i = bms_next_member(node->ancestors, i)) >= 0;)
+	{
+		const GoflowNode *before = node->body->nodes[i];
+
+		for (int j = 0; j < before->nin; j++)
+			if (before->in[j].port >= 0)
+				return false;
+		if (before->type == GOFLOW_TYPE_BREAK || before->type == GOFLOW_TYPE_CONTINUE ||
+			before->type == GOFLOW_TYPE_RAISE || before->failures != NIL)
+			return false;
+	}
+	if (owner == NULL)
+		return true;
+
+	/* a loop may have no iteration, a catch may have nothing to do */
+	return (owner->type == GOFLOW_TYPE_PARALLEL ||
+			(owner->type == GOFLOW_TYPE_TRY && (node->body->part == 0 || node->body->part > owner->ncatches))) &&
+		is_certain(owner);
+}
+
+List *
+goflow_graph_certain_calls(const GoflowDefinition *definition)
+{
+	List	   *names = NIL;
+
+	for (int i = 0; i < definition->nnodes; i++)
+	{
+		GoflowNode *node = definition->nodes[i];
+
+		if (node->type == GOFLOW_TYPE_WORKFLOW && node->workflow_name && node->wait &&
+			node->workflow_version == 0 && node->position < node->body->nordered && is_certain(node))
+			names = lappend(names, node->workflow_name);
+	}
+	return names;
+}
+
+/* A workflow that waits for another execution of itself, whatever happens. */
+static void
+check_self_call(GoflowDefinition *definition, GoflowReport *report)
+{
+	ListCell   *lc;
+
+	foreach(lc, goflow_graph_certain_calls(definition))
+		if (definition->name && strcmp(lfirst(lc), definition->name) == 0)
+		{
+			goflow_problem_hint(goflow_report_error(report, ERRCODE_GOFLOW_CIRCULAR_DEPENDENCY, NULL, "nodes",
+													"workflow \"%s\" always waits for another execution of itself",
+													definition->name),
+								"Put the call behind a condition, or do not wait for it.");
+			return;
+		}
+}
+
+void
+goflow_graph_check(GoflowDefinition *definition, GoflowReport *report)
+{
+	MemoryContext old = MemoryContextSwitchTo(definition->context);
+
+	/* outer bodies come first: what is before their nodes is before the inner ones' */
+	for (int i = 0; i < definition->nbodies; i++)
+	{
+		GoflowBody *body = definition->bodies[i];
+
+		check_body(body, report);
+		for (int j = 0; j < body->nordered; j++)
+			resolve_source(body->nodes[j], report);
+	}
+	check_self_call(definition, report);
 	MemoryContextSwitchTo(old);
 }
 
@@ -363,10 +546,13 @@ goflow_graph_reach(GoflowBody *body, int entry, bool *reachable)
 	for (int i = 0; i < body->nnodes; i++)
 	{
 		GoflowNode *node = body->nodes[i];
+		ListCell   *lc;
 
-		reachable[i] = entry >= 0 ? node->index == entry : node->nin == 0;
+		reachable[i] = entry >= 0 ? node->index == entry : node->nin == 0 && node->failures == NIL;
 		for (int j = 0; j < node->nin && !reachable[i]; j++)
 			reachable[i] = reachable[node->in[j].from->position];
+		foreach(lc, node->failures)
+			reachable[i] |= reachable[((GoflowNode *) lfirst(lc))->position];
 		count += reachable[i];
 	}
 	return count;

@@ -38,29 +38,34 @@ goflow_json_kind(const JsonbValue *value)
 const char *
 goflow_json_kinds_name(int kinds)
 {
-	switch (kinds)
+	const struct
 	{
-		case GOFLOW_JSON_STRING:
-			return "a string";
-		case GOFLOW_JSON_NUMBER:
-			return "a number";
-		case GOFLOW_JSON_BOOL:
-			return "true or false";
-		case GOFLOW_JSON_LIST:
-			return "a list";
-		case GOFLOW_JSON_OBJECT:
-			return "an object";
-		case GOFLOW_JSON_NULL:
-			return "null";
-		case GOFLOW_JSON_TEXT:
-			return "a string or a list of strings";
-		case GOFLOW_JSON_STRING | GOFLOW_JSON_NUMBER:
-			return "a string or a number";
-		case GOFLOW_JSON_STRING | GOFLOW_JSON_NUMBER | GOFLOW_JSON_BOOL:
-			return "a string, a number, true or false";
-		default:
-			elog(ERROR, "unexpected set of json types %d", kinds);
+		int			kind;
+		const char *name;
+	}			names[] = {
+		{GOFLOW_JSON_STRING, "a string"},
+		{GOFLOW_JSON_LIST, kinds & GOFLOW_JSON_STRING ? "a list of strings" : "a list"},
+		{GOFLOW_JSON_NUMBER, "a number"},
+		{GOFLOW_JSON_OBJECT, "an object"},
+		{GOFLOW_JSON_NULL, "null"},
+		{GOFLOW_JSON_BOOL, "true or false"},
+	};
+	StringInfoData list;
+
+	initStringInfo(&list);
+	for (int i = 0; i < lengthof(names); i++)
+	{
+		bool		is_last = true;
+
+		if (!(kinds & names[i].kind))
+			continue;
+		for (int j = i + 1; j < lengthof(names); j++)
+			is_last &= !(kinds & names[j].kind);
+		if (list.len > 0)
+			appendStringInfoString(&list, is_last && names[i].kind != GOFLOW_JSON_BOOL ? " or " : ", ");
+		appendStringInfoString(&list, names[i].name);
 	}
+	return list.data;
 }
 
 char *
@@ -315,16 +320,31 @@ goflow_read_text(GoflowParser *parser, const char *key, const JsonbValue *value)
 	return text.data;
 }
 
-static GoflowExpr *
-make_expr(GoflowParser *parser, GoflowNode *node, const char *key, const char *text, int sees)
+/*
+ * An expression of a node stands behind the node's ancestors; one of a body,
+ * with no node, before the body's first node unless its reader says otherwise.
+ */
+GoflowExpr *
+goflow_make_expr(GoflowParser *parser, GoflowNode *node, const char *key, const char *text, int sees)
 {
+	GoflowDefinition *definition = parser->definition;
 	GoflowExpr *expr = palloc0(sizeof(GoflowExpr));
 
-	expr->definition = parser->definition;
-	expr->node = node;
+	if (definition->nexprs == parser->maxexprs)
+	{
+		parser->maxexprs = Max(64, parser->maxexprs * 2);
+		definition->exprs = definition->nexprs == 0 ?
+			palloc(sizeof(GoflowExpr *) * parser->maxexprs) :
+			repalloc(definition->exprs, sizeof(GoflowExpr *) * parser->maxexprs);
+	}
+	expr->definition = definition;
+	expr->node = node ? node : parser->body->owner;
+	expr->body = parser->body;
+	expr->place = node ? GOFLOW_PLACE_NODE : GOFLOW_PLACE_BEGIN;
 	expr->key = pstrdup(key);
 	expr->text = text;
-	expr->index = parser->definition->nexprs++;
+	expr->index = definition->nexprs;
+	definition->exprs[definition->nexprs++] = expr;
 	expr->sees = sees;
 	expr->typmod = expr->target_typmod = -1;
 	return expr;
@@ -336,7 +356,7 @@ goflow_read_expr(GoflowParser *parser, GoflowNode *node, const char *key,
 {
 	char	   *text = value ? goflow_read_text(parser, key, value) : NULL;
 
-	return text ? make_expr(parser, node, key, text, sees) : NULL;
+	return text ? goflow_make_expr(parser, node, key, text, sees) : NULL;
 }
 
 /* ---- names ---- */
@@ -446,7 +466,7 @@ goflow_read_fields(GoflowParser *parser, const char *key, const JsonbValue *valu
 				end--;
 			*end = '\0';
 			initial += strspn(initial, " \t\r\n");
-			field->initial = make_expr(parser, NULL, path, initial, sees);
+			field->initial = goflow_make_expr(parser, NULL, path, initial, sees);
 		}
 		field->type_name = text;
 		(*count)++;

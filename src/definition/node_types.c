@@ -3,7 +3,8 @@
  *		The types of nodes: what keys each has and what they mean.
  *
  * A type is a line of goflow_node_types[], a table of its keys and a function
- * that takes them over into the node.
+ * that takes them over into the node.  Those that hold or steer other nodes
+ * are in flow_types.c, those that work on many items in data_types.c.
  */
 #include "postgres.h"
 
@@ -14,6 +15,7 @@ static const GoflowKeyRule sql_keys[] = {
 	{"rows", GOFLOW_JSON_STRING},
 	{"check", GOFLOW_JSON_STRING},
 	{"columns", GOFLOW_JSON_OBJECT},
+	{"atomic", GOFLOW_JSON_BOOL},
 	{NULL}
 };
 
@@ -30,6 +32,7 @@ parse_sql(GoflowParser *parser, GoflowNode *node, GoflowObject *object)
 		node->expr->is_statement = true;
 	node->rows = goflow_object_word(parser, object, "rows", rows, GOFLOW_ROWS_ONE);
 	node->is_late = goflow_object_word(parser, object, "check", checks, 0) == 1;
+	node->is_atomic = goflow_object_get(object, "atomic") == NULL || goflow_object_bool(object, "atomic");
 
 	if (columns && (!node->is_late || node->rows == GOFLOW_ROWS_NONE))
 		goflow_problem_hint(goflow_parse_problem(parser, ERRCODE_GOFLOW_INVALID_DEFINITION, "columns",
@@ -141,15 +144,32 @@ static const GoflowKeyRule set_keys[] = {
 static void
 parse_set(GoflowParser *parser, GoflowNode *node, GoflowObject *object)
 {
-	GoflowDefinition *definition = parser->definition;
 	JsonbValue *set = goflow_object_get(object, "set");
+	GoflowField *fields;
+	int		   *numbers;
+	int			count = 0;
 
 	if (set == NULL)
 		return;
 	goflow_read_named_exprs(parser, node, "set", set, GOFLOW_SEES_ANY, false, &node->exprs,
 							&node->nexprs);
-	goflow_match_fields(parser, "variables", node->exprs, node->nexprs, definition->variables,
-						definition->nvariables, "variable");
+
+	/* those of the bodies around, the inner first: it hides an outer one of its name */
+	for (const GoflowBody *body = node->body; body; body = goflow_scope_outer(body))
+		count += body->nvariables;
+	fields = palloc(sizeof(GoflowField) * Max(1, count));
+	numbers = palloc(sizeof(int) * Max(1, count));
+	count = 0;
+	for (const GoflowBody *body = node->body; body; body = goflow_scope_outer(body))
+		for (int i = 0; i < body->nvariables; i++)
+		{
+			fields[count] = body->variables[i];
+			numbers[count++] = body->first_variable + i;
+		}
+	goflow_match_fields(parser, "variables", node->exprs, node->nexprs, fields, count, "variable");
+	for (int i = 0; i < node->nexprs; i++)
+		if (node->exprs[i].field >= 0)
+			node->exprs[i].field = numbers[node->exprs[i].field];
 }
 
 static const GoflowKeyRule transform_keys[] = {
@@ -282,6 +302,13 @@ parse_trigger(GoflowParser *parser, GoflowNode *node, GoflowObject *object)
 	JsonbValue *value;
 	int			sees = 0;
 
+	if (node->body->owner)
+	{
+		goflow_problem_hint(goflow_parse_problem(parser, ERRCODE_GOFLOW_INVALID_BODY, NULL,
+												 "a trigger cannot be inside of another node"),
+							"It starts the workflow: put it into the \"nodes\" of the workflow itself.");
+		return;
+	}
 	node->table = goflow_object_string(object, "table");
 	if (node->table == NULL)
 	{
@@ -341,6 +368,18 @@ const GoflowNodeTypeRule goflow_node_types[] = {
 	{"delay", GOFLOW_TYPE_DELAY, delay_keys, false, parse_delay},
 	{"notify", GOFLOW_TYPE_NOTIFY, notify_keys, false, parse_notify},
 	{"trigger", GOFLOW_TYPE_TRIGGER, trigger_keys, true, parse_trigger},
+	{"loop", GOFLOW_TYPE_LOOP, goflow_loop_keys, false, goflow_parse_loop},
+	{"break", GOFLOW_TYPE_BREAK, goflow_break_keys, false, goflow_parse_break},
+	{"continue", GOFLOW_TYPE_CONTINUE, goflow_break_keys, false, goflow_parse_break},
+	{"try", GOFLOW_TYPE_TRY, goflow_try_keys, false, goflow_parse_try},
+	{"raise", GOFLOW_TYPE_RAISE, goflow_raise_keys, false, goflow_parse_raise},
+	{"parallel", GOFLOW_TYPE_PARALLEL, goflow_parallel_keys, false, goflow_parse_parallel},
+	{"workflow", GOFLOW_TYPE_WORKFLOW, goflow_workflow_keys, false, goflow_parse_workflow},
+	{"map", GOFLOW_TYPE_MAP, goflow_map_keys, false, goflow_parse_map},
+	{"filter", GOFLOW_TYPE_FILTER, goflow_filter_keys, false, goflow_parse_filter},
+	{"reduce", GOFLOW_TYPE_REDUCE, goflow_reduce_keys, false, goflow_parse_reduce},
+	{"merge", GOFLOW_TYPE_MERGE, goflow_merge_keys, false, goflow_parse_merge},
+	{"split", GOFLOW_TYPE_SPLIT, goflow_split_keys, false, goflow_parse_split},
 };
 
 const int	goflow_node_types_count = lengthof(goflow_node_types);

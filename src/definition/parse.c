@@ -6,8 +6,13 @@
  * here.  A node with a problem stays in the graph, marked is_broken: the nodes
  * that name it must not be reported as well.
  *
+ * Nodes may hold bodies with nodes of their own, so this recurses.  Ids are
+ * unique in a body, and different from those in the bodies around it, so that
+ * a name in SQL means one thing.
+ *
  * jsonb keeps its keys in an order of its own (by length, then bytes), which
- * never changes.  A node's index is its place in that order.
+ * never changes.  The nodes of a body are numbered in that order, a body's
+ * before those of the bodies inside it.
  */
 #include "postgres.h"
 
@@ -21,10 +26,13 @@ static const GoflowKeyRule workflow_keys[] = {
 	{"description", GOFLOW_JSON_STRING},
 	{"input", GOFLOW_JSON_OBJECT},
 	{"nodes", GOFLOW_JSON_OBJECT, true},
+	{"on_error", GOFLOW_JSON_STRING},
 	{"output", GOFLOW_JSON_OBJECT},
 	{"priority", GOFLOW_JSON_NUMBER},
+	{"retry", GOFLOW_JSON_OBJECT | GOFLOW_JSON_NUMBER},
 	{"security", GOFLOW_JSON_STRING},
 	{"settings", GOFLOW_JSON_OBJECT},
+	{"timeout", GOFLOW_JSON_STRING},
 	{"title", GOFLOW_JSON_STRING},
 	{"variables", GOFLOW_JSON_OBJECT},
 	{NULL}
@@ -38,6 +46,10 @@ static const GoflowKeyRule node_keys[] = {
 	{"cancel_rest", GOFLOW_JSON_BOOL},
 	{"aggregate", GOFLOW_JSON_STRING},
 	{"settings", GOFLOW_JSON_OBJECT},
+	{"retry", GOFLOW_JSON_OBJECT | GOFLOW_JSON_NUMBER},
+	{"timeout", GOFLOW_JSON_STRING},
+	{"on_error", GOFLOW_JSON_STRING},
+	{"compensate", GOFLOW_JSON_TEXT},
 	{NULL}
 };
 
@@ -47,34 +59,65 @@ static const GoflowKeyRule entry_keys[] = {
 	{NULL}
 };
 
-/* Keys that hold nodes; none of the types here has them. */
-static const char *const body_keys[] = {"body", "branches", "catch", "finally", "nodes", NULL};
+static const GoflowKeyRule body_keys[] = {
+	{"nodes", GOFLOW_JSON_OBJECT, true},
+	{"output", GOFLOW_JSON_OBJECT},
+	{"variables", GOFLOW_JSON_OBJECT},
+	{NULL}
+};
+
+/* Keys that hold nodes; in a type that does not have them they are a mistake of a kind of its own. */
+static const char *const nesting_keys[] = {"body", "branches", "catch", "finally", "nodes", NULL};
 
 /*
- * The id of a node stands before a dot in SQL, so it must be a word that the
- * grammar takes there, and none that means something else.
+ * The id of a node, as the name of an item, stands before a dot in SQL, so it
+ * must be a word that the grammar takes there, and none that means something
+ * else.
  */
-static void
-check_node_id(GoflowParser *parser, const char *id)
+bool
+goflow_check_word(GoflowParser *parser, const char *key, const char *name, const char *what)
 {
 	static const char *const reserved[] = {
-		"input", "vars", "trigger", "error", "execution", "old", "new", "excluded"
+		"input", "vars", "trigger", "error", "execution", "old", "new", "excluded", "loop", "acc"
 	};
 	int			keyword;
+	const char *reason = NULL;
 
-	if (!goflow_check_identifier(parser, NULL, id, "a node"))
-		return;
-	keyword = ScanKeywordLookup(id, &ScanKeywords);
+	if (!goflow_check_identifier(parser, key, name, what))
+		return false;
+	keyword = ScanKeywordLookup(name, &ScanKeywords);
 	if (keyword >= 0 && (ScanKeywordCategories[keyword] == RESERVED_KEYWORD ||
 						 ScanKeywordCategories[keyword] == TYPE_FUNC_NAME_KEYWORD))
-		goflow_problem_hint(goflow_parse_problem(parser, ERRCODE_GOFLOW_INVALID_ID, NULL,
-												 psprintf("a node cannot be called \"%s\": it is a keyword of SQL", id)),
-							"Choose another id, such as \"%s_1\".", id);
+		reason = "it is a keyword of SQL";
 	for (int i = 0; i < lengthof(reserved); i++)
-		if (strcmp(id, reserved[i]) == 0)
-			goflow_problem_hint(goflow_parse_problem(parser, ERRCODE_GOFLOW_INVALID_ID, NULL,
-													 psprintf("a node cannot be called \"%s\": the name is reserved", id)),
-								"Choose another id, such as \"%s_1\".", id);
+		if (strcmp(name, reserved[i]) == 0)
+			reason = "the name is reserved";
+	if (reason)
+		goflow_problem_hint(goflow_parse_problem(parser, ERRCODE_GOFLOW_INVALID_ID, key,
+												 psprintf("%s cannot be called \"%s\": %s", what, name, reason)),
+							"Choose another %s, such as \"%s_1\".", key ? "name" : "id", name);
+	return reason == NULL;
+}
+
+/* Names from around a body mean the same inside of it. */
+static void
+check_shadowing(GoflowParser *parser, const GoflowBody *body, const char *id)
+{
+	for (const GoflowNode *owner = body->owner; owner; owner = owner->body->owner)
+	{
+		if (owner->item_name && strcmp(owner->item_name, id) == 0)
+			goflow_problem_hint(goflow_parse_problem(parser, ERRCODE_GOFLOW_NAME_CONFLICT, NULL,
+													 psprintf("\"%s\" is the name of the items of node \"%s\"",
+															  id, owner->path)),
+								"Choose another id, or give the items another name with \"as\".");
+		else if (goflow_definition_find_node(owner->body, id))
+			goflow_problem_hint(goflow_parse_problem(parser, ERRCODE_GOFLOW_NAME_CONFLICT, NULL,
+													 psprintf("the id \"%s\" is taken", id)),
+								"A node around this one has it: choose another id.");
+		else
+			continue;
+		return;
+	}
 }
 
 static void
@@ -175,25 +218,32 @@ find_node_type(GoflowParser *parser, GoflowObject *object)
 	return NULL;
 }
 
-/* A key that holds nodes, in a type that has none inside. */
+/* A key that holds nodes, in a type that does not have it. */
 static void
 check_no_body(GoflowParser *parser, GoflowObject *object, const GoflowNodeTypeRule *rule)
 {
 	for (int i = 0; i < object->count; i++)
-		for (int j = 0; body_keys[j]; j++)
-			if (strcmp(object->members[i].name, body_keys[j]) == 0)
-			{
-				goflow_problem_hint(goflow_parse_problem(parser, ERRCODE_GOFLOW_INVALID_BODY, body_keys[j],
-														 psprintf("a %s node has no nodes inside", rule->name)),
-									"Move them to the \"nodes\" of the workflow, and name \"%s\" in their \"after\".",
-									parser->node);
-				object->members[i].hidden = true;
-				break;
-			}
+		for (int j = 0; nesting_keys[j]; j++)
+		{
+			const char *key = nesting_keys[j];
+			bool		is_known = false;
+
+			if (strcmp(object->members[i].name, key) != 0)
+				continue;
+			for (const GoflowKeyRule *known = rule->keys; known->name; known++)
+				is_known |= strcmp(known->name, key) == 0;
+			if (is_known)
+				continue;
+			goflow_problem_hint(goflow_parse_problem(parser, ERRCODE_GOFLOW_INVALID_BODY, key,
+													 psprintf("a %s node has no \"%s\"", rule->name, key)),
+								"Move the nodes to those around it, and name \"%s\" in their \"after\".",
+								parser->node);
+			object->members[i].hidden = true;
+		}
 }
 
-static void
-read_join(GoflowParser *parser, GoflowNode *node, GoflowObject *object)
+void
+goflow_read_join(GoflowParser *parser, GoflowNode *node, GoflowObject *object)
 {
 	static const char *const words[] = {"all", "any", NULL};
 	static const char *const aggregates[] = {"", "merge", "array", "first", "last", NULL};
@@ -206,7 +256,8 @@ read_join(GoflowParser *parser, GoflowNode *node, GoflowObject *object)
 		if (!goflow_json_integer(join, &node->join_count) || node->join_count < 1)
 			goflow_problem_hint(goflow_parse_problem(parser, ERRCODE_GOFLOW_INVALID_DEFINITION, "join",
 													 "\"join\" must be a whole number from 1"),
-								"Write \"all\", \"any\", or how many of the nodes in \"after\" must finish.");
+								"Write \"all\", \"any\", or how many of %s must finish.",
+								node->type == GOFLOW_TYPE_PARALLEL ? "the branches" : "the nodes in \"after\"");
 	}
 	else if (goflow_object_word(parser, object, "join", words, 0) == 1)
 	{
@@ -217,7 +268,9 @@ read_join(GoflowParser *parser, GoflowNode *node, GoflowObject *object)
 	if (goflow_object_get(object, "aggregate"))
 		node->aggregate = goflow_object_word(parser, object, "aggregate", aggregates + 1, 0) + 1;
 
-	for (int i = 0; i < lengthof(keys) && node->after == NIL; i++)
+	if (node->type == GOFLOW_TYPE_PARALLEL || node->after != NIL)
+		return;
+	for (int i = 0; i < lengthof(keys); i++)
 		if (goflow_object_get(object, keys[i]))
 			goflow_problem_hint(goflow_parse_problem(parser, ERRCODE_GOFLOW_INVALID_DEFINITION, keys[i],
 													 psprintf("key \"%s\" needs nodes to join", keys[i])),
@@ -234,16 +287,30 @@ has_member(const GoflowObject *object, const char *name)
 	return false;
 }
 
+static char *
+make_path(const GoflowBody *body, const char *id)
+{
+	if (body->owner == NULL)
+		return pstrdup(id);
+	if (strcmp(body->name, "body") == 0)
+		return psprintf("%s/%s", body->owner->path, id);
+	return psprintf("%s:%s/%s", body->owner->path, body->name, id);
+}
+
 static void
 parse_node(GoflowParser *parser, GoflowNode *node, const JsonbValue *value)
 {
 	int			nerrors = parser->report->nerrors;
+	const char *outer_node = parser->node;
+	int			outer_errors = parser->inner_errors;
 	const GoflowNodeTypeRule *rule = NULL;
 	GoflowObject object;
 	JsonbValue *after;
 
-	parser->node = node->id;
-	check_node_id(parser, node->id);
+	parser->node = node->path;
+	parser->inner_errors = 0;
+	if (goflow_check_word(parser, NULL, node->id, "a node"))
+		check_shadowing(parser, node->body, node->id);
 	if (goflow_json_kind(value) != GOFLOW_JSON_OBJECT)
 		goflow_problem_hint(goflow_parse_problem(parser, ERRCODE_GOFLOW_INVALID_DEFINITION, NULL,
 												 psprintf("a node must be an object, not %s",
@@ -267,13 +334,15 @@ parse_node(GoflowParser *parser, GoflowNode *node, const JsonbValue *value)
 			read_after(parser, node, after);
 		else
 			node->has_unknown_ancestors = has_member(&object, "after");
-		read_join(parser, node, &object);
+		goflow_read_join(parser, node, &object);
+		goflow_read_policy(parser, node, &object);
 		rule->parse(parser, node, &object);
 	}
 	else
 		node->has_unknown_ancestors = true;
-	node->is_broken = parser->report->nerrors > nerrors;
-	parser->node = NULL;
+	node->is_broken = parser->report->nerrors - parser->inner_errors > nerrors;
+	parser->node = outer_node;
+	parser->inner_errors = outer_errors + parser->report->nerrors - nerrors;
 }
 
 static int
@@ -282,39 +351,178 @@ compare_id(const void *a, const void *b)
 	return strcmp((*(GoflowNode *const *) a)->id, (*(GoflowNode *const *) b)->id);
 }
 
-static void
-parse_nodes(GoflowParser *parser, const JsonbValue *value)
+/* Room for more nodes in the definition; false (reported) if they are too many. */
+static bool
+reserve_nodes(GoflowParser *parser, const char *key, int count)
 {
 	GoflowDefinition *definition = parser->definition;
-	GoflowBody *body = definition->body;
+	int			total = definition->nnodes + count;
+
+	if (!goflow_check_count(parser, key, count, GOFLOW_MAX_NODES))
+		return false;
+	if (total > GOFLOW_MAX_NODES)
+	{
+		goflow_problem_detail(goflow_parse_problem(parser, ERRCODE_GOFLOW_LIMIT_EXCEEDED, key,
+												   "the workflow has too many nodes"),
+							  "At most %d are allowed, those inside of others counted.", GOFLOW_MAX_NODES);
+		return false;
+	}
+	if (total > parser->maxnodes || definition->nodes == NULL)
+	{
+		parser->maxnodes = Max(total, Max(16, parser->maxnodes * 2));
+		definition->nodes = definition->nodes == NULL ?
+			palloc(sizeof(GoflowNode *) * parser->maxnodes) :
+			repalloc(definition->nodes, sizeof(GoflowNode *) * parser->maxnodes);
+	}
+	return true;
+}
+
+static void
+parse_nodes(GoflowParser *parser, GoflowBody *body, const JsonbValue *value)
+{
+	GoflowDefinition *definition = parser->definition;
 	GoflowObject object = goflow_json_object(value->val.binary.data);
+	char	   *key = psprintf("%snodes", body->key);
 	GoflowNode *nodes;
 
 	if (object.count == 0)
-		goflow_problem_hint(goflow_parse_problem(parser, ERRCODE_GOFLOW_INVALID_BODY, "nodes",
+		goflow_problem_hint(goflow_parse_problem(parser, ERRCODE_GOFLOW_INVALID_BODY, key,
+												 body->owner ? psprintf("\"%s\" has no nodes", body->name) :
 												 "the workflow has no nodes"),
 							"Write \"nodes\": {id: {\"type\": …}}.");
-	if (!goflow_check_count(parser, "nodes", object.count, GOFLOW_MAX_NODES))
+	if (!reserve_nodes(parser, key, object.count))
 		object.count = 0;
 	nodes = palloc0(sizeof(GoflowNode) * Max(1, object.count));
-	definition->nodes = palloc(sizeof(GoflowNode *) * Max(1, object.count));
 	body->nodes = palloc(sizeof(GoflowNode *) * Max(1, object.count));
 	for (int i = 0; i < object.count; i++)
 	{
 		GoflowNode *node = &nodes[i];
 
-		CHECK_FOR_INTERRUPTS();
 		node->definition = definition;
 		node->body = body;
-		node->index = node->position = i;
+		node->index = definition->nnodes;
+		node->position = i;
 		node->id = object.members[i].name;
+		node->path = make_path(body, node->id);
+		node->parallel = 1;
+		node->is_atomic = true;
 		definition->nodes[definition->nnodes++] = node;
 		body->nodes[body->nnodes++] = node;
-		parse_node(parser, node, &object.members[i].value);
 	}
 	body->by_id = palloc(sizeof(GoflowNode *) * Max(1, body->nnodes));
 	memcpy(body->by_id, body->nodes, sizeof(GoflowNode *) * body->nnodes);
 	qsort(body->by_id, body->nnodes, sizeof(GoflowNode *), compare_id);
+
+	/* all ids are known: those inside of the nodes must differ */
+	for (int i = 0; i < object.count; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		parse_node(parser, &nodes[i], &object.members[i].value);
+	}
+}
+
+/*
+ * What the workflow and a body have in common.  The variables of a body are
+ * copied to the definition's when all are known.
+ */
+static void
+parse_scope(GoflowParser *parser, GoflowBody *body, GoflowObject *object)
+{
+	GoflowDefinition *definition = parser->definition;
+	GoflowBody *outer = parser->body;
+	int			sees = body->owner ? GOFLOW_SEES_ANY :
+		GOFLOW_SEES(GOFLOW_REF_INPUT) | GOFLOW_SEES(GOFLOW_REF_EXECUTION);
+	JsonbValue *value;
+
+	parser->body = body;
+	body->first_variable = definition->nvariables;
+	value = goflow_object_get(object, "variables");
+	if (value)
+		body->variables = goflow_read_fields(parser, psprintf("%svariables", body->key), value, true,
+											 sees, &body->nvariables);
+	definition->nvariables += body->nvariables;
+
+	value = goflow_object_get(object, "nodes");
+	if (value)
+		parse_nodes(parser, body, value);
+
+	value = goflow_object_get(object, "output");
+	if (value)
+		goflow_read_named_exprs(parser, NULL, psprintf("%soutput", body->key), value, GOFLOW_SEES_ANY,
+								false, &body->outputs, &body->noutputs);
+	for (int i = 0; i < body->noutputs; i++)
+	{
+		body->outputs[i].expr->place = GOFLOW_PLACE_END;
+		body->outputs[i].expr->is_json = true;
+	}
+	parser->body = outer;
+}
+
+static GoflowBody *
+make_body(GoflowParser *parser, GoflowNode *owner, const char *name, const char *key)
+{
+	GoflowDefinition *definition = parser->definition;
+	GoflowBody *body = palloc0(sizeof(GoflowBody));
+
+	if (definition->nbodies == parser->maxbodies)
+	{
+		parser->maxbodies = Max(8, parser->maxbodies * 2);
+		definition->bodies = definition->nbodies == 0 ?
+			palloc(sizeof(GoflowBody *) * parser->maxbodies) :
+			repalloc(definition->bodies, sizeof(GoflowBody *) * parser->maxbodies);
+	}
+	body->definition = definition;
+	body->owner = owner;
+	body->name = pstrdup(name);
+	body->key = key[0] ? psprintf("%s.", key) : "";
+	body->index = definition->nbodies;
+	body->depth = owner ? owner->body->depth + 1 : 0;
+	definition->bodies[definition->nbodies++] = body;
+	return body;
+}
+
+GoflowBody *
+goflow_parse_body(GoflowParser *parser, GoflowNode *owner, const char *name, const char *key,
+				  const JsonbValue *value)
+{
+	GoflowBody *body;
+	GoflowObject object;
+
+	check_stack_depth();
+	if (!goflow_check_kind(parser, key, value, GOFLOW_JSON_OBJECT))
+		return NULL;
+	body = make_body(parser, owner, name, key);
+	body->part = owner->nbodies;
+	owner->bodies = owner->nbodies == 0 ? palloc(sizeof(GoflowBody *)) :
+		repalloc(owner->bodies, sizeof(GoflowBody *) * (owner->nbodies + 1));
+	owner->bodies[owner->nbodies++] = body;
+	if (body->depth > GOFLOW_MAX_DEPTH)
+	{
+		goflow_problem_detail(goflow_parse_problem(parser, ERRCODE_GOFLOW_LIMIT_EXCEEDED, key,
+												   "the nodes are nested too deeply"),
+							  "At most %d levels are allowed.", GOFLOW_MAX_DEPTH);
+		return body;
+	}
+	object = goflow_json_object(value->val.binary.data);
+	goflow_check_keys(parser, &object, body->key, psprintf("\"%s\"", name), body_keys, NULL);
+	parse_scope(parser, body, &object);
+	return body;
+}
+
+/* The variables of all bodies, one after the other. */
+static void
+join_variables(GoflowDefinition *definition)
+{
+	definition->variables = palloc0(sizeof(GoflowField) * Max(1, definition->nvariables));
+	for (int i = 0; i < definition->nbodies; i++)
+	{
+		GoflowBody *body = definition->bodies[i];
+		GoflowField *variables = &definition->variables[body->first_variable];
+
+		if (body->nvariables > 0)
+			memcpy(variables, body->variables, sizeof(GoflowField) * body->nvariables);
+		body->variables = variables;
+	}
 }
 
 static void
@@ -342,20 +550,9 @@ parse_workflow(GoflowParser *parser, GoflowObject *object)
 	if (value)
 		definition->inputs = goflow_read_fields(parser, "input", value, true,
 												GOFLOW_SEES(GOFLOW_REF_EXECUTION), &definition->ninputs);
-	value = goflow_object_get(object, "variables");
-	if (value)
-		definition->variables = goflow_read_fields(parser, "variables", value, true,
-												   GOFLOW_SEES(GOFLOW_REF_INPUT) |
-												   GOFLOW_SEES(GOFLOW_REF_EXECUTION),
-												   &definition->nvariables);
-	value = goflow_object_get(object, "nodes");
-	if (value)
-		parse_nodes(parser, value);
-	value = goflow_object_get(object, "output");
-	if (value)
-		goflow_read_named_exprs(parser, NULL, "output", value, GOFLOW_SEES_ANY, false,
-								&definition->outputs,
-								&definition->noutputs);
+	goflow_read_workflow_policy(parser, object);
+	parse_scope(parser, definition->body, object);
+	join_variables(definition);
 }
 
 GoflowDefinition *
@@ -388,9 +585,9 @@ goflow_definition_parse(Jsonb *json, const char *name, GoflowReport *report, Mem
 	definition = palloc0(sizeof(GoflowDefinition));
 	definition->context = context;
 	definition->name = name ? pstrdup(name) : NULL;
-	definition->body = palloc0(sizeof(GoflowBody));
-	definition->body->definition = definition;
 	parser.definition = definition;
+	definition->body = make_body(&parser, NULL, "body", "");
+	parser.body = definition->body;
 	root = goflow_json_object(&json->root);
 	parse_workflow(&parser, &root);
 	MemoryContextSwitchTo(old);

@@ -1,6 +1,7 @@
 /*
  * parse.h
- *		What the files of the parsing phase share: json.c, node_types.c, parse.c.
+ *		What the files of the parsing phase share: json.c, parse.c, policy.c and
+ *		those of the node types.
  *
  * What keys an object may have, and of which JSON type, is written in tables
  * of GoflowKeyRule.  goflow_check_keys() compares an object with its tables,
@@ -46,7 +47,12 @@ typedef struct GoflowParser
 {
 	GoflowDefinition *definition;
 	GoflowReport *report;
-	const char *node;			/* id of the node in work, or NULL */
+	const char *node;			/* path of the node in work, or NULL */
+	GoflowBody *body;			/* whose nodes are in work */
+	int			inner_errors;	/* of the bodies of the node in work */
+	int			maxnodes;		/* room in definition->nodes, bodies, exprs */
+	int			maxbodies;
+	int			maxexprs;
 } GoflowParser;
 
 /* One per node type: a new type is a line in node_types.c. */
@@ -66,7 +72,9 @@ extern const int goflow_node_types_count;
 #define GOFLOW_SEES_ANY \
 	(GOFLOW_SEES(GOFLOW_REF_INPUT) | GOFLOW_SEES(GOFLOW_REF_VARIABLE) | \
 	 GOFLOW_SEES(GOFLOW_REF_NODE) | GOFLOW_SEES(GOFLOW_REF_TRIGGER) | \
-	 GOFLOW_SEES(GOFLOW_REF_EXECUTION))
+	 GOFLOW_SEES(GOFLOW_REF_EXECUTION) | GOFLOW_SEES(GOFLOW_REF_ITEM) | \
+	 GOFLOW_SEES(GOFLOW_REF_LOOP_INDEX) | GOFLOW_SEES(GOFLOW_REF_ACC) | \
+	 GOFLOW_SEES(GOFLOW_REF_ERROR))
 
 /* ---- json.c ---- */
 
@@ -92,6 +100,8 @@ extern bool goflow_object_bool(GoflowObject *object, const char *key);
 extern char *goflow_read_text(GoflowParser *parser, const char *key, const JsonbValue *value);
 extern GoflowExpr *goflow_read_expr(GoflowParser *parser, GoflowNode *node, const char *key,
 									const JsonbValue *value, int sees);
+extern GoflowExpr *goflow_make_expr(GoflowParser *parser, GoflowNode *node, const char *key,
+									const char *text, int sees);
 extern bool goflow_check_identifier(GoflowParser *parser, const char *key, const char *name,
 									const char *what);
 extern bool goflow_check_count(GoflowParser *parser, const char *key, int count, int limit);
@@ -102,5 +112,56 @@ extern void goflow_read_named_exprs(GoflowParser *parser, GoflowNode *node, cons
 									GoflowNamedExpr **exprs, int *count);
 extern void goflow_match_fields(GoflowParser *parser, const char *key, GoflowNamedExpr *exprs,
 								int nexprs, const GoflowField *fields, int nfields, const char *what);
+
+/* ---- parse.c ---- */
+
+/* A name that stands before a dot in SQL: an id, or the name of an item. */
+extern bool goflow_check_word(GoflowParser *parser, const char *key, const char *name,
+							  const char *what);
+
+/* The next of the owner's bodies; what is wrong inside is reported for the nodes there. */
+extern GoflowBody *goflow_parse_body(GoflowParser *parser, GoflowNode *owner, const char *name,
+									 const char *key, const JsonbValue *value);
+
+/* "all", "any" or a number, of what "after" or the branches are. */
+extern void goflow_read_join(GoflowParser *parser, GoflowNode *node, GoflowObject *object);
+
+/* ---- policy.c ---- */
+
+extern void goflow_read_policy(GoflowParser *parser, GoflowNode *node, GoflowObject *object);
+extern void goflow_read_workflow_policy(GoflowParser *parser, GoflowObject *object);
+extern void goflow_read_conditions(GoflowParser *parser, const char *key, const JsonbValue *value,
+								   int **codes, int *ncodes);
+extern char *goflow_read_condition(GoflowParser *parser, const char *key, const char *word);
+
+/* ---- flow_types.c ---- */
+
+extern const GoflowKeyRule goflow_loop_keys[];
+extern const GoflowKeyRule goflow_break_keys[];
+extern const GoflowKeyRule goflow_try_keys[];
+extern const GoflowKeyRule goflow_raise_keys[];
+extern const GoflowKeyRule goflow_parallel_keys[];
+extern const GoflowKeyRule goflow_workflow_keys[];
+extern void goflow_parse_loop(GoflowParser *parser, GoflowNode *node, GoflowObject *object);
+extern void goflow_parse_break(GoflowParser *parser, GoflowNode *node, GoflowObject *object);
+extern void goflow_parse_try(GoflowParser *parser, GoflowNode *node, GoflowObject *object);
+extern void goflow_parse_raise(GoflowParser *parser, GoflowNode *node, GoflowObject *object);
+extern void goflow_parse_parallel(GoflowParser *parser, GoflowNode *node, GoflowObject *object);
+extern void goflow_parse_workflow(GoflowParser *parser, GoflowNode *node, GoflowObject *object);
+
+/* ---- data_types.c ---- */
+
+extern const GoflowKeyRule goflow_map_keys[];
+extern const GoflowKeyRule goflow_filter_keys[];
+extern const GoflowKeyRule goflow_reduce_keys[];
+extern const GoflowKeyRule goflow_merge_keys[];
+extern const GoflowKeyRule goflow_split_keys[];
+extern void goflow_read_source(GoflowParser *parser, GoflowNode *node, GoflowObject *object,
+							   const char *key);
+extern void goflow_parse_map(GoflowParser *parser, GoflowNode *node, GoflowObject *object);
+extern void goflow_parse_filter(GoflowParser *parser, GoflowNode *node, GoflowObject *object);
+extern void goflow_parse_reduce(GoflowParser *parser, GoflowNode *node, GoflowObject *object);
+extern void goflow_parse_merge(GoflowParser *parser, GoflowNode *node, GoflowObject *object);
+extern void goflow_parse_split(GoflowParser *parser, GoflowNode *node, GoflowObject *object);
 
 #endif							/* GOFLOW_DEFINITION_PARSE_H */

@@ -1,7 +1,8 @@
 /*
  * reference.c
  *		Names in SQL: input.x, vars.x, <node>.<column>, trigger.x, execution.x,
- *		NEW.x, OLD.x, and many-row nodes as relations.
+ *		the columns of an item, loop.index, acc.value, error.x, NEW.x, OLD.x,
+ *		and many-row nodes as relations.
  *
  * The server's parser calls resolve_column() for every column reference, after
  * it has looked itself.  What names one of ours becomes a parameter of its
@@ -44,7 +45,18 @@ static const SystemField execution_fields[GOFLOW_EXECUTION_FIELDS] = {
 	[GOFLOW_EXECUTION_CREATED_AT] = {"created_at", TIMESTAMPTZOID},
 };
 
-/* By GoflowRefKind; a node's name is its id. */
+static const SystemField error_fields[GOFLOW_ERROR_FIELDS] = {
+	[GOFLOW_ERROR_CODE] = {"code", TEXTOID},
+	[GOFLOW_ERROR_MESSAGE] = {"message", TEXTOID},
+	[GOFLOW_ERROR_DETAIL] = {"detail", TEXTOID},
+	[GOFLOW_ERROR_HINT] = {"hint", TEXTOID},
+	[GOFLOW_ERROR_NODE] = {"node", TEXTOID},
+	[GOFLOW_ERROR_ATTEMPT] = {"attempt", INT4OID},
+};
+
+static const SystemField loop_field = {"index", INT8OID};
+
+/* By GoflowRefKind; a node's name is its id, an item's what "as" says. */
 static const char *const kind_names[] = {
 	[GOFLOW_REF_INPUT] = "input",
 	[GOFLOW_REF_VARIABLE] = "vars",
@@ -53,9 +65,35 @@ static const char *const kind_names[] = {
 	[GOFLOW_REF_EXECUTION] = "execution",
 	[GOFLOW_REF_NEW] = "new",
 	[GOFLOW_REF_OLD] = "old",
+	[GOFLOW_REF_ITEM] = NULL,
+	[GOFLOW_REF_LOOP_INDEX] = "loop",
+	[GOFLOW_REF_ACC] = "acc",
+	[GOFLOW_REF_ERROR] = "error",
 };
 
 /* ---- what a name has ---- */
+
+/* Kinds whose fields belong to a node that the expression is inside of. */
+#define has_giver(kind) \
+	((kind) == GOFLOW_REF_LOOP_INDEX || (kind) == GOFLOW_REF_ACC || (kind) == GOFLOW_REF_ERROR)
+
+/* That node, NULL if there is none. */
+static GoflowNode *
+find_giver(const GoflowExpr *expr, GoflowRefKind kind)
+{
+	switch (kind)
+	{
+		case GOFLOW_REF_LOOP_INDEX:
+			return expr->sees_item && expr->node->type == GOFLOW_TYPE_LOOP ? expr->node :
+				goflow_scope_loop(expr->body);
+		case GOFLOW_REF_ACC:
+			return expr->sees_item && expr->node->type == GOFLOW_TYPE_REDUCE ? expr->node : NULL;
+		case GOFLOW_REF_ERROR:
+			return goflow_scope_catch(expr->body);
+		default:
+			return NULL;
+	}
+}
 
 static bool
 find_name(const GoflowExpr *expr, const char *name, GoflowRef *ref)
@@ -67,10 +105,15 @@ find_name(const GoflowExpr *expr, const char *name, GoflowRef *ref)
 			if ((i == GOFLOW_REF_NEW || i == GOFLOW_REF_OLD) && !OidIsValid(expr->trigger_relation))
 				return false;
 			ref->kind = i;
+			ref->node = find_giver(expr, i);
 			return true;
 		}
+	ref->kind = GOFLOW_REF_ITEM;
+	ref->node = goflow_scope_item(expr, name);
+	if (ref->node)
+		return true;
 	ref->kind = GOFLOW_REF_NODE;
-	ref->node = goflow_definition_find_node(expr->definition->body, name);
+	ref->node = goflow_scope_find_node(expr->body, name);
 	return ref->node != NULL;
 }
 
@@ -83,9 +126,22 @@ count_fields(const GoflowExpr *expr, const GoflowRef *ref)
 		case GOFLOW_REF_INPUT:
 			return expr->definition->ninputs;
 		case GOFLOW_REF_VARIABLE:
-			return expr->definition->nvariables;
+			{
+				int			count = 0;
+
+				while (goflow_scope_variable(expr, count) >= 0)
+					count++;
+				return count;
+			}
 		case GOFLOW_REF_NODE:
 			return ref->node->ncolumns;
+		case GOFLOW_REF_ITEM:
+			return ref->node->nitems;
+		case GOFLOW_REF_LOOP_INDEX:
+		case GOFLOW_REF_ACC:
+			return 1;
+		case GOFLOW_REF_ERROR:
+			return GOFLOW_ERROR_FIELDS;
 		case GOFLOW_REF_TRIGGER:
 			return GOFLOW_TRIGGER_FIELDS;
 		case GOFLOW_REF_EXECUTION:
@@ -97,6 +153,7 @@ count_fields(const GoflowExpr *expr, const GoflowRef *ref)
 	return 0;
 }
 
+/* The number-th field; of variables, the number-th that is seen. */
 static GoflowField
 get_field(const GoflowExpr *expr, const GoflowRef *ref, int field)
 {
@@ -107,9 +164,19 @@ get_field(const GoflowExpr *expr, const GoflowRef *ref, int field)
 		case GOFLOW_REF_INPUT:
 			return expr->definition->inputs[field];
 		case GOFLOW_REF_VARIABLE:
-			return expr->definition->variables[field];
+			return expr->definition->variables[goflow_scope_variable(expr, field)];
 		case GOFLOW_REF_NODE:
 			return ref->node->columns[field];
+		case GOFLOW_REF_ITEM:
+			return ref->node->items[field];
+		case GOFLOW_REF_ACC:
+			return ref->node->columns[0];
+		case GOFLOW_REF_LOOP_INDEX:
+			system = &loop_field;
+			break;
+		case GOFLOW_REF_ERROR:
+			system = &error_fields[field];
+			break;
 		case GOFLOW_REF_TRIGGER:
 			system = &trigger_fields[field];
 			break;
@@ -152,7 +219,7 @@ find_field(const GoflowExpr *expr, GoflowRef *ref, const char *name)
 
 		if (strcmp(field.name, name) == 0)
 		{
-			ref->field = i;
+			ref->field = ref->kind == GOFLOW_REF_VARIABLE ? goflow_scope_variable(expr, i) : i;
 			ref->type = field.type;
 			ref->typmod = field.typmod;
 			ref->collation = field.collation;
@@ -221,7 +288,7 @@ raise_unknown_field(ParseState *pstate, const GoflowExpr *expr, const GoflowRef 
 			appendStringInfoString(&list, ", …");
 	}
 
-	if (ref->kind == GOFLOW_REF_NODE && ref->node->rows == GOFLOW_ROWS_MANY)
+	if (ref->kind == GOFLOW_REF_NODE && goflow_node_is_relation(ref->node))
 		hint = psprintf("It gives many rows: read it as a relation, FROM %s.", name);
 	else if (nearest.best)
 		hint = psprintf("Did you mean \"%s.%s\"?", name, nearest.best);
@@ -244,10 +311,18 @@ raise_unknown_field(ParseState *pstate, const GoflowExpr *expr, const GoflowRef 
 			 parser_errposition(pstate, location)));
 }
 
-static bool
-is_before(const GoflowExpr *expr, const GoflowNode *node)
+static const char *
+giver_hint(GoflowRefKind kind)
 {
-	return expr->node == NULL || bms_is_member(node->position, expr->node->ancestors);
+	switch (kind)
+	{
+		case GOFLOW_REF_LOOP_INDEX:
+			return "It is the number of the iteration inside of a loop.";
+		case GOFLOW_REF_ACC:
+			return "It is the value so far in the \"value\" of a reduce node.";
+		default:
+			return "It is what a catch has caught, for the nodes inside.";
+	}
 }
 
 /*
@@ -259,6 +334,8 @@ static void
 check_visible(ParseState *pstate, GoflowExpr *expr, const GoflowRef *ref, const char *name,
 			  int location)
 {
+	const GoflowNode *later;
+
 	if (!(expr->sees & GOFLOW_SEES(ref->kind)))
 	{
 		StringInfoData list;
@@ -274,20 +351,41 @@ check_visible(ParseState *pstate, GoflowExpr *expr, const GoflowRef *ref, const 
 				 list.len > 0 ? errhint("Names that can be used here: %s.", list.data) : 0,
 				 parser_errposition(pstate, location)));
 	}
-	if (ref->kind != GOFLOW_REF_NODE)
-		return;
-	if (!is_before(expr, ref->node))
+	if (has_giver(ref->kind) && ref->node == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_GOFLOW_UNKNOWN_REFERENCE),
+				 errmsg("\"%s\" cannot be used here", name),
+				 errhint("%s", giver_hint(ref->kind)),
+				 parser_errposition(pstate, location)));
+	if (ref->kind == GOFLOW_REF_ITEM && !ref->node->is_item_typed)
 	{
-		expr->is_blocked = expr->node->has_unknown_ancestors;
+		expr->is_blocked = true;
 		ereport(ERROR,
 				(errcode(ERRCODE_GOFLOW_REFERENCE_NOT_READY),
-				 ref->node == expr->node ?
+				 errmsg("the columns of \"%s\" are not known", name),
+				 parser_errposition(pstate, location)));
+	}
+	if (ref->kind != GOFLOW_REF_NODE)
+		return;
+	if (!goflow_scope_is_before(expr, ref->node))
+	{
+		expr->is_blocked = goflow_scope_is_blurred(expr, ref->node);
+		if (ref->node->body == expr->body && expr->place == GOFLOW_PLACE_BEGIN)
+			ereport(ERROR,
+					(errcode(ERRCODE_GOFLOW_REFERENCE_NOT_READY),
+					 errmsg("node \"%s\" runs after the variables have their first values", name),
+					 errhint("Set the variable with a node of type \"set\"."),
+					 parser_errposition(pstate, location)));
+		later = goflow_scope_within(expr, ref->node->body);
+		ereport(ERROR,
+				(errcode(ERRCODE_GOFLOW_REFERENCE_NOT_READY),
+				 ref->node == later ?
 				 errmsg("node \"%s\" cannot read its own result", name) :
-				 errmsg("node \"%s\" does not run before node \"%s\"", name, expr->node->id),
-				 ref->node == expr->node ?
+				 errmsg("node \"%s\" does not run before node \"%s\"", name, later->id),
+				 ref->node == later ?
 				 errhint("Keep values in a variable, and read vars.<name>.") :
 				 errhint("Add \"%s\" to the \"after\" of node \"%s\", or of a node before it.",
-						 name, expr->node->id),
+						 name, later->id),
 				 parser_errposition(pstate, location)));
 	}
 	if (!ref->node->is_typed)
@@ -300,21 +398,55 @@ check_visible(ParseState *pstate, GoflowExpr *expr, const GoflowRef *ref, const 
 	}
 }
 
-/* A name that nobody knows, close to one of ours: likely a typing error. */
+/* A node of that id which is inside of another node; or NULL. */
+static const GoflowNode *
+find_inside(const GoflowExpr *expr, const char *name)
+{
+	for (int i = 0; i < expr->definition->nbodies; i++)
+	{
+		GoflowNode *node = goflow_definition_find_node(expr->definition->bodies[i], name);
+
+		if (node)
+			return node;
+	}
+	return NULL;
+}
+
+/* A name that nobody knows here, but elsewhere, or close to one of ours: likely a mistake. */
 static void
 check_near_name(ParseState *pstate, const GoflowExpr *expr, const char *name, int location)
 {
-	GoflowBody *body = expr->definition->body;
+	const GoflowNode *inside;
 	GoflowNearest nearest;
+
+	if (!(expr->sees & GOFLOW_SEES(GOFLOW_REF_NODE)))
+		inside = NULL;
+	else if ((inside = find_inside(expr, name)) != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_GOFLOW_UNKNOWN_REFERENCE),
+				 errmsg("node \"%s\" cannot be read from here", name),
+				 errdetail("It is inside of node \"%s\".", inside->body->owner->path),
+				 errhint("Keep its value in a variable of the workflow, or give it out of a loop with \"collect\"."),
+				 parser_errposition(pstate, location)));
 
 	goflow_nearest_begin(&nearest, name);
 	for (int i = 0; i < lengthof(kind_names); i++)
-		if (kind_names[i] && (expr->sees & GOFLOW_SEES(i)))
+		if (kind_names[i] && (expr->sees & GOFLOW_SEES(i)) &&
+			(!has_giver(i) || find_giver(expr, i) != NULL))
 			goflow_nearest_offer(&nearest, kind_names[i]);
 	if (expr->sees & GOFLOW_SEES(GOFLOW_REF_NODE))
-		for (int i = 0; i < body->nnodes; i++)
-			if (is_before(expr, body->nodes[i]))
-				goflow_nearest_offer(&nearest, body->nodes[i]->id);
+	{
+		if (expr->sees_item && expr->node->item_name)
+			goflow_nearest_offer(&nearest, expr->node->item_name);
+		for (const GoflowBody *body = expr->body; body; body = goflow_scope_outer(body))
+		{
+			for (int i = 0; i < body->nnodes; i++)
+				if (goflow_scope_is_before(expr, body->nodes[i]))
+					goflow_nearest_offer(&nearest, body->nodes[i]->id);
+			if (body->owner && body->owner->item_name)
+				goflow_nearest_offer(&nearest, body->owner->item_name);
+		}
+	}
 	if (nearest.best)
 		ereport(ERROR,
 				(errcode(ERRCODE_GOFLOW_UNKNOWN_REFERENCE),
@@ -379,12 +511,18 @@ resolve_column(ParseState *pstate, ColumnRef *column, Node *found)
 	field = strVal(lsecond(column->fields));
 
 	/* a many-row node that is read as a relation means its rows */
-	if (is_relation && ref.kind == GOFLOW_REF_NODE && ref.node->rows == GOFLOW_ROWS_MANY)
+	if (is_relation && ref.kind == GOFLOW_REF_NODE && goflow_node_is_relation(ref.node))
 		return NULL;
 	if (is_relation)
 	{
-		bool		is_visible = (expr->sees & GOFLOW_SEES(ref.kind)) &&
-			(ref.kind != GOFLOW_REF_NODE || (is_before(expr, ref.node) && ref.node->is_typed));
+		bool		is_visible = (expr->sees & GOFLOW_SEES(ref.kind)) != 0;
+
+		if (ref.kind == GOFLOW_REF_NODE)
+			is_visible &= goflow_scope_is_before(expr, ref.node) && ref.node->is_typed;
+		else if (ref.kind == GOFLOW_REF_ITEM)
+			is_visible &= ref.node->is_item_typed;
+		else if (has_giver(ref.kind))
+			is_visible &= ref.node != NULL;
 
 		if (!is_visible || !find_field(expr, &ref, field))
 			return NULL;
@@ -448,19 +586,14 @@ goflow_node_row_descriptor(GoflowNode *node)
 QueryEnvironment *
 goflow_reference_environment(GoflowExpr *expr)
 {
-	GoflowBody *body = expr->definition->body;
 	QueryEnvironment *environment = create_queryEnv();
+	ListCell   *lc;
 
-	if (!(expr->sees & GOFLOW_SEES(GOFLOW_REF_NODE)))
-		return environment;
-	for (int i = 0; i < body->nnodes; i++)
+	foreach(lc, goflow_reference_relations(expr))
 	{
-		GoflowNode *node = body->nodes[i];
+		GoflowNode *node = lfirst(lc);
 		EphemeralNamedRelation relation;
 
-		if (node->type != GOFLOW_TYPE_SQL || node->rows != GOFLOW_ROWS_MANY || !node->is_typed ||
-			!is_before(expr, node))
-			continue;
 		relation = palloc0(sizeof(EphemeralNamedRelationData));
 		relation->md.name = node->id;
 		relation->md.reliddesc = InvalidOid;
@@ -484,8 +617,7 @@ collect_relations(Node *node, GoflowExpr *expr)
 		if (rte->rtekind == RTE_NAMEDTUPLESTORE)
 			expr->relations =
 				list_append_unique_ptr(expr->relations,
-									   goflow_definition_find_node(expr->definition->body,
-																   rte->enrname));
+									   goflow_scope_find_node(expr->body, rte->enrname));
 		MemoryContextSwitchTo(old);
 		return false;
 	}

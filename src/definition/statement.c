@@ -49,7 +49,7 @@ text_position(const char *text, int location)
 
 /* Why a statement is refused, NULL if it is not. */
 static const char *
-refusal(Node *statement)
+refusal(Node *statement, bool is_atomic)
 {
 	switch (nodeTag(statement))
 	{
@@ -73,25 +73,43 @@ refusal(Node *statement)
 		case T_LoadStmt:
 			return "The session belongs to goflow, and other nodes run in it.";
 		case T_VacuumStmt:
-			return ((VacuumStmt *) statement)->is_vacuumcmd ?
-				"It cannot run inside a transaction." : NULL;
+			return ((VacuumStmt *) statement)->is_vacuumcmd && is_atomic ?
+				"It cannot run inside a transaction: add \"atomic\": false." : NULL;
 		case T_IndexStmt:
-			return ((IndexStmt *) statement)->concurrent ?
-				"It cannot run inside a transaction: leave CONCURRENTLY out." : NULL;
+			return ((IndexStmt *) statement)->concurrent && is_atomic ?
+				"It cannot run inside a transaction: leave CONCURRENTLY out, or add \"atomic\": false." : NULL;
 		case T_AlterSystemStmt:
 		case T_CreatedbStmt:
 		case T_CreateTableSpaceStmt:
 		case T_DropdbStmt:
 		case T_DropTableSpaceStmt:
-			return "It cannot run inside a transaction.";
+			return is_atomic ? "It cannot run inside a transaction: add \"atomic\": false." : NULL;
 		default:
 			return NULL;
+	}
+}
+
+/* Statements that the server optimizes, which only a transaction of goflow can run. */
+static bool
+is_optimizable(Node *statement)
+{
+	switch (nodeTag(statement))
+	{
+		case T_SelectStmt:
+		case T_InsertStmt:
+		case T_UpdateStmt:
+		case T_DeleteStmt:
+		case T_MergeStmt:
+			return true;
+		default:
+			return false;
 	}
 }
 
 RawStmt *
 goflow_statement_parse(GoflowExpr *expr)
 {
+	bool		is_atomic = expr->node->is_atomic || expr != expr->node->expr;
 	List	   *statements = raw_parser(expr->text, RAW_PARSE_DEFAULT);
 	RawStmt    *statement;
 	const char *reason;
@@ -110,7 +128,9 @@ goflow_statement_parse(GoflowExpr *expr)
 				 text_position(expr->text, second)));
 	}
 	statement = linitial_node(RawStmt, statements);
-	reason = refusal(statement->stmt);
+	reason = refusal(statement->stmt, is_atomic);
+	if (!is_atomic && is_optimizable(statement->stmt))
+		reason = "Outside of a transaction only CALL and utility statements run: leave \"atomic\" out.";
 	if (reason)
 		ereport(ERROR,
 				(errcode(ERRCODE_GOFLOW_STATEMENT_REFUSED),
@@ -181,7 +201,8 @@ goflow_statement_analyze(GoflowExpr *expr)
 		if (targets)
 			result = ExecCleanTypeFromTL(targets);
 	}
-	if (result && expr->node->rows != GOFLOW_ROWS_NONE)
+	/* of what undoes a node, nobody reads the result */
+	if (result && expr != expr->node->compensate && expr->node->rows != GOFLOW_ROWS_NONE)
 		check_columns(expr, result, targets);
 	return result;
 }
@@ -258,8 +279,8 @@ goflow_expression_analyze(GoflowExpr *expr)
 		check_target(expr, (Node *) target->expr);
 	else
 	{
-		/* an output becomes jsonb, which can hold a record */
-		bool		is_record = expr->type == RECORDOID && expr->node == NULL;
+		/* jsonb can hold a record */
+		bool		is_record = expr->type == RECORDOID && expr->is_json;
 
 		if (!is_record && get_typtype(goflow_column_type(expr->type)) == TYPTYPE_PSEUDO)
 			ereport(ERROR,

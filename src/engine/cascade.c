@@ -9,64 +9,100 @@
  *	n of m		runs as soon as n edges were taken; is skipped as soon as n
  *				can no longer be reached
  *
- * An edge is taken when its source completed through the edge's port.  Edges
- * from nodes that the execution's entry does not reach do not count.  Skipping
- * cascades; a list of work instead of recursion bounds the stack.
+ * An edge is taken when its source completed through the edge's port, or
+ * failed and says "on_error": "continue".  A node that others name in their
+ * "on_error" is entered when one of them fails.  Edges from nodes that the
+ * execution's entry does not reach do not count.  Skipping cascades; a list of
+ * work instead of recursion bounds the stack.
  */
 #include "postgres.h"
 
 #include "engine/state.h"
 
-#include "catalog/pg_type.h"
-#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 
-static bool
-has_ended(const GoflowNodeRun *run)
+bool
+goflow_node_has_ended(const GoflowNodeRun *run)
 {
 	return run->state == GOFLOW_NODE_COMPLETED || run->state == GOFLOW_NODE_FAILED ||
 		run->state == GOFLOW_NODE_CANCELLED || run->state == GOFLOW_NODE_SKIPPED;
 }
 
 static bool
-is_taken(GoflowExecution *ex, const GoflowEdge *edge)
+is_taken(GoflowFrame *frame, const GoflowEdge *edge)
 {
-	GoflowNodeRun *run = &ex->now.runs[edge->from->position];
+	GoflowNodeRun *run = goflow_run(frame, edge->from);
 
-	return run->reachable && run->state == GOFLOW_NODE_COMPLETED &&
-		(edge->port < 0 || edge->port == run->port);
+	if (!run->reachable)
+		return false;
+	if (run->state == GOFLOW_NODE_FAILED)
+		return edge->port < 0 && goflow_failure_continues(edge->from);
+	return run->state == GOFLOW_NODE_COMPLETED && (edge->port < 0 || edge->port == run->port);
 }
 
+/* The list has room for each node once: an entry that is left over serves again. */
 static void
-make_ready(GoflowExecution *ex, GoflowNode *node)
+append_ready(GoflowFrame *frame, GoflowNode *node)
 {
-	GoflowVarying *now = &ex->now;
+	GoflowFrameState *now = &frame->now;
 
-	now->runs[node->position].state = GOFLOW_NODE_QUEUED;
-	now->ready[(now->ready_head + now->ready_count++) % ex->body->nnodes] = node->position;
+	if (goflow_run(frame, node)->is_listed)
+		return;
+	goflow_run(frame, node)->is_listed = true;
+	now->ready[(now->ready_head + now->ready_count++) % frame->body->nnodes] = node->position;
 }
 
-static void
-cancel_node(GoflowExecution *ex, GoflowNode *node)
+void
+goflow_cascade_make_ready(GoflowFrame *frame, GoflowNode *node)
 {
-	GoflowNodeRun *run = &ex->now.runs[node->position];
+	goflow_run(frame, node)->state = GOFLOW_NODE_QUEUED;
+	append_ready(frame, node);
+}
 
-	if (run->state == GOFLOW_NODE_RUNNING && !run->to_offer)
+/* A node that has begun is to make a step. */
+void
+goflow_cascade_make_step(GoflowFrame *frame, GoflowNode *node)
+{
+	GoflowNodeRun *run = goflow_run(frame, node);
+
+	if (run->is_stepping)
+		return;
+	run->is_stepping = true;
+	append_ready(frame, node);
+}
+
+/* A node is to end without having run to its end. */
+void
+goflow_cascade_cancel_node(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
+{
+	GoflowNodeRun *run = goflow_run(frame, node);
+
+	if (run->pending && run->pending->now.row.kind == GOFLOW_PENDING_BODIES)
+	{
+		goflow_body_wind(ex, frame, node, GOFLOW_UNWIND_CANCEL, NULL, -1);
+		return;
+	}
+	if (run->state == GOFLOW_NODE_RUNNING && !run->to_offer && run->pending == NULL)
 	{
 		MemoryContext old = MemoryContextSwitchTo(ex->context);
 		GoflowInstance *instance = palloc0(sizeof(GoflowInstance));
 
 		instance->execution_id = ex->row->id;
+		instance->frame = frame->id;
 		instance->node = node->index;
 		instance->attempt = run->attempt;
 		ex->withdrawn = lappend(ex->withdrawn, instance);
 		MemoryContextSwitchTo(old);
 	}
-	if (run->timer && run->timer->due_at != 0 && ItemPointerIsValid(&run->timer->tid))
-		goflow_writes_add(ex->writes, &ex->writes->fired, run->timer);
+	if (run->pending)
+	{
+		if (run->pending->now.row.kind == GOFLOW_PENDING_WORKFLOW)
+			goflow_child_cancel(ex, run->pending);
+		goflow_pending_end(ex, run->pending);
+	}
 	run->to_offer = false;
-	goflow_execution_record(ex, node, GOFLOW_NODE_CANCELLED, 0, 0, NULL);
+	goflow_execution_record(ex, frame, node, GOFLOW_NODE_CANCELLED, 0, 0, NULL);
 }
 
 /*
@@ -74,151 +110,183 @@ cancel_node(GoflowExecution *ex, GoflowNode *node)
  * ended and whose every way on leads to the join or to another such node.
  */
 static void
-cancel_rest(GoflowExecution *ex, GoflowNode *join)
+cancel_rest(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *join)
 {
-	bool	   *rest = palloc0(ex->body->nnodes * sizeof(bool));
+	bool	   *rest = palloc0(frame->body->nnodes * sizeof(bool));
 
 	for (int i = join->position - 1; i >= 0; i--)
 	{
-		GoflowNode *node = ex->body->nodes[i];
+		GoflowNode *node = frame->body->nodes[i];
 		bool		leads_elsewhere = false;
 
-		if (node->nout == 0 || !ex->now.runs[i].reachable || has_ended(&ex->now.runs[i]))
+		if (node->nout == 0 || !frame->now.runs[i].reachable ||
+			goflow_node_has_ended(&frame->now.runs[i]))
 			continue;
 		for (int j = 0; j < node->nout && !leads_elsewhere; j++)
 			leads_elsewhere = node->out[j].to != join && !rest[node->out[j].to->position];
 		if (leads_elsewhere)
 			continue;
 		rest[i] = true;
-		cancel_node(ex, node);
+		goflow_cascade_cancel_node(ex, frame, node);
 	}
 	pfree(rest);
 }
 
+/* May one of the nodes that name this one in "on_error" still fail?  Has one failed? */
+static void
+look_at_failures(GoflowFrame *frame, GoflowNode *node, bool *failed, bool *pending)
+{
+	ListCell   *lc;
+
+	foreach(lc, node->failures)
+	{
+		GoflowNodeRun *run = goflow_run(frame, (GoflowNode *) lfirst(lc));
+
+		*failed |= run->state == GOFLOW_NODE_FAILED;
+		*pending |= run->reachable && !goflow_node_has_ended(run);
+	}
+}
+
 /* Decides about a node that is idle; true if it was skipped. */
 static bool
-settle(GoflowExecution *ex, GoflowNode *node)
+settle(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 {
-	GoflowNodeRun *run = &ex->now.runs[node->position];
+	GoflowNodeRun *run = goflow_run(frame, node);
 	int			edges = 0;
 	int			taken = 0;
 	int			pending = 0;
+	bool		failed = false;
+	bool		may_fail = false;
+	bool		is_met;
 
-	if (run->state != GOFLOW_NODE_IDLE || !run->reachable)
+	if (run->state != GOFLOW_NODE_IDLE || !run->reachable ||
+		frame->now.unwind != GOFLOW_UNWIND_NONE)
 		return false;
 
+	if (node->failures)
+	{
+		look_at_failures(frame, node, &failed, &may_fail);
+		if (failed)
+		{
+			goflow_cascade_make_ready(frame, node);
+			return false;
+		}
+	}
 	for (int i = 0; i < node->nin; i++)
 	{
-		GoflowNodeRun *from = &ex->now.runs[node->in[i].from->position];
+		GoflowNodeRun *from = goflow_run(frame, node->in[i].from);
 
 		if (!from->reachable)
 			continue;
 		edges++;
-		if (!has_ended(from))
+		if (!goflow_node_has_ended(from))
 		{
 			pending++;
 			if (node->join == GOFLOW_JOIN_ALL)
 				return false;
 		}
-		else if (is_taken(ex, &node->in[i]))
+		else if (is_taken(frame, &node->in[i]))
 			taken++;
 	}
 
-	if (edges == 0)
-		make_ready(ex, node);	/* an entry */
-	else if (node->join == GOFLOW_JOIN_ALL ? taken > 0 : taken >= node->join_count)
+	if (edges == 0 && node->failures == NIL)
+		is_met = true;			/* an entry */
+	else if (node->join == GOFLOW_JOIN_ALL)
+		is_met = taken > 0;
+	else
+		is_met = taken >= node->join_count;
+
+	if (is_met)
 	{
-		make_ready(ex, node);
+		goflow_cascade_make_ready(frame, node);
 		if (node->cancel_rest)
-			cancel_rest(ex, node);
+			cancel_rest(ex, frame, node);
 	}
-	else if (node->join == GOFLOW_JOIN_ALL || taken + pending < node->join_count)
+	else if (!may_fail && (node->join == GOFLOW_JOIN_ALL || taken + pending < node->join_count))
 	{
-		goflow_execution_record(ex, node, GOFLOW_NODE_SKIPPED, 0, 0, NULL);
+		goflow_execution_record(ex, frame, node, GOFLOW_NODE_SKIPPED, 0, 0, NULL);
 		return true;
 	}
 	return false;
 }
 
-/* Settles the successors of a node that has ended, and theirs where they are skipped. */
+/*
+ * Settles the successors of a node that has ended, and theirs where they are
+ * skipped; ends the frame if that was all.
+ */
 void
-goflow_cascade_ended(GoflowExecution *ex, GoflowNode *node)
+goflow_cascade_ended(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 {
-	GoflowNode **work;
+	GoflowNode **work = palloc((frame->body->nnodes + 1) * sizeof(GoflowNode *));
 	int			nwork = 0;
 
-	if (node->nout == 0)
-		return;
-	work = palloc(ex->body->nnodes * sizeof(GoflowNode *));
 	work[nwork++] = node;
 	while (nwork > 0)
 	{
 		GoflowNode *source = work[--nwork];
 
 		for (int i = 0; i < source->nout; i++)
-			if (settle(ex, source->out[i].to))
+			if (settle(ex, frame, source->out[i].to))
 				work[nwork++] = source->out[i].to;
+		if (source->on_error_node && settle(ex, frame, source->on_error_node))
+			work[nwork++] = source->on_error_node;
 	}
 	pfree(work);
+	goflow_frame_check_end(ex, frame);
 }
 
 /* Settles every idle node: at the entry, and after loading. */
 void
-goflow_cascade_settle_all(GoflowExecution *ex)
+goflow_cascade_settle_all(GoflowExecution *ex, GoflowFrame *frame)
 {
 	/* in topological order, so one pass finds everything */
-	for (int i = 0; i < ex->body->nnodes; i++)
-		(void) settle(ex, ex->body->nodes[i]);
+	for (int i = 0; i < frame->body->nnodes; i++)
+		(void) settle(ex, frame, frame->body->nodes[i]);
 }
 
-/* Takes the next ready node, or NULL. */
+/* Takes the next node that is ready to run or to make a step, and its frame; or NULL. */
 GoflowNode *
-goflow_cascade_next(GoflowExecution *ex)
+goflow_cascade_next(GoflowExecution *ex, GoflowFrame **frame)
 {
-	GoflowVarying *now = &ex->now;
+	ListCell   *lc;
 
-	while (now->ready_count > 0)
+	foreach(lc, ex->now.frames)
 	{
-		GoflowNode *node = ex->body->nodes[now->ready[now->ready_head]];
+		GoflowFrameState *now;
 
-		now->ready_head = (now->ready_head + 1) % ex->body->nnodes;
-		now->ready_count--;
-		/* it may have been cancelled while it was in the list */
-		if (now->runs[node->position].state == GOFLOW_NODE_QUEUED)
-			return node;
+		*frame = lfirst(lc);
+		now = &(*frame)->now;
+		while (now->ready_count > 0)
+		{
+			GoflowNode *node = (*frame)->body->nodes[now->ready[now->ready_head]];
+			GoflowNodeRun *run = &now->runs[node->position];
+
+			now->ready_head = (now->ready_head + 1) % (*frame)->body->nnodes;
+			now->ready_count--;
+			run->is_listed = false;
+			/* it may have been cancelled while it was in the list */
+			if (run->state == GOFLOW_NODE_QUEUED || (run->is_stepping && run->pending))
+				return node;
+			run->is_stepping = false;
+		}
 	}
 	return NULL;
 }
 
 /* Undoes goflow_cascade_next(). */
 void
-goflow_cascade_put_back(GoflowExecution *ex, GoflowNode *node)
+goflow_cascade_put_back(GoflowFrame *frame, GoflowNode *node)
 {
-	GoflowVarying *now = &ex->now;
+	GoflowFrameState *now = &frame->now;
 
-	now->ready_head = (now->ready_head + ex->body->nnodes - 1) % ex->body->nnodes;
+	now->ready_head = (now->ready_head + frame->body->nnodes - 1) % frame->body->nnodes;
 	now->ready[now->ready_head] = node->position;
 	now->ready_count++;
-}
-
-/* Ends the execution early: what has not ended is cancelled. */
-void
-goflow_cascade_stop(GoflowExecution *ex, char state, Jsonb *error)
-{
-	for (int i = 0; i < ex->body->nnodes; i++)
-	{
-		GoflowNodeRun *run = &ex->now.runs[i];
-
-		if (run->reachable && !has_ended(run))
-			cancel_node(ex, ex->body->nodes[i]);
-	}
-	ex->now.ready_count = 0;
-	ex->now.state = state;
-	ex->now.error = error;
+	goflow_run(frame, node)->is_listed = true;
 }
 
 static Jsonb *
-node_to_jsonb(GoflowExecution *ex, GoflowNode *node)
+node_to_jsonb(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 {
 	Datum	   *values = palloc(node->ncolumns * sizeof(Datum));
 	bool	   *nulls = palloc(node->ncolumns * sizeof(bool));
@@ -227,7 +295,7 @@ node_to_jsonb(GoflowExecution *ex, GoflowNode *node)
 	{
 		GoflowRef	ref = {.kind = GOFLOW_REF_NODE, .node = node, .field = i};
 
-		values[i] = goflow_execution_value(ex, &ref, &nulls[i]);
+		values[i] = goflow_reference_value(ex, frame, NULL, &ref, &nulls[i]);
 	}
 	return goflow_values_to_jsonb(node->columns, node->ncolumns, values, nulls);
 }
@@ -245,23 +313,22 @@ ended_before(const GoflowNodeRun *a, const GoflowNodeRun *b)
  * to end.  NULL if no edge was taken.
  */
 Jsonb *
-goflow_cascade_aggregate(GoflowExecution *ex, GoflowNode *node)
+goflow_cascade_aggregate(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 {
-	MemoryContext old = MemoryContextSwitchTo(ex->context);
-	Datum	   *objects = palloc(Max(node->nin, 1) * sizeof(Datum));
-	int			nobjects = 0;
+	MemoryContext old = MemoryContextSwitchTo(frame->context);
+	List	   *objects = NIL;
 	GoflowNodeRun *best = NULL;
 	Jsonb	   *result = NULL;
 
 	for (int i = 0; i < node->nin; i++)
 	{
 		GoflowNode *from = node->in[i].from;
-		GoflowNodeRun *run = &ex->now.runs[from->position];
+		GoflowNodeRun *run = goflow_run(frame, from);
 		Jsonb	   *object;
 
-		if (!is_taken(ex, &node->in[i]))
+		if (!is_taken(frame, &node->in[i]))
 			continue;
-		object = node_to_jsonb(ex, from);
+		object = node_to_jsonb(ex, frame, from);
 		switch (node->aggregate)
 		{
 			case GOFLOW_AGGREGATE_MERGE:
@@ -270,17 +337,13 @@ goflow_cascade_aggregate(GoflowExecution *ex, GoflowNode *node)
 													   JsonbPGetDatum(object)));
 				break;
 			case GOFLOW_AGGREGATE_ARRAY:
-				objects[nobjects++] = JsonbPGetDatum(object);
+				objects = lappend(objects, object);
 				break;
 			case GOFLOW_AGGREGATE_FIRST:
-				if (best == NULL || ended_before(run, best))
-				{
-					result = object;
-					best = run;
-				}
-				break;
 			case GOFLOW_AGGREGATE_LAST:
-				if (best == NULL || ended_before(best, run))
+				if (best == NULL ||
+					(node->aggregate == GOFLOW_AGGREGATE_FIRST ? ended_before(run, best) :
+					 ended_before(best, run)))
 				{
 					result = object;
 					best = run;
@@ -291,16 +354,7 @@ goflow_cascade_aggregate(GoflowExecution *ex, GoflowNode *node)
 		}
 	}
 	if (node->aggregate == GOFLOW_AGGREGATE_ARRAY)
-	{
-		GoflowField field = {.name = "a", .type = JSONBARRAYOID};
-		Datum		array = PointerGetDatum(construct_array(objects, nobjects, JSONBOID, -1, false,
-															TYPALIGN_INT));
-		bool		isnull = false;
-		Jsonb	   *object = goflow_values_to_jsonb(&field, 1, &array, &isnull);
-
-		result = DatumGetJsonbP(DirectFunctionCall2(jsonb_object_field, JsonbPGetDatum(object),
-													CStringGetTextDatum("a")));
-	}
+		result = goflow_jsonb_array(objects);
 	MemoryContextSwitchTo(old);
 	return result;
 }

@@ -80,12 +80,12 @@ publish(GoflowExecution *ex, char old_state)
 	message.workflow_id = ex->definition->workflow_id;
 	message.state = ex->now.state;
 	message.at = GetCurrentTimestamp();
-	message.total = ex->total;
+	message.total = ex->now.total;
 	message.completed = ex->now.completed;
 	message.failed = ex->now.failed;
 	message.skipped = ex->now.skipped;
-	message.percent = ex->total == 0 ? 10000 :
-		(int) ((int64) (message.completed + message.failed + message.skipped) * 10000 / ex->total);
+	message.percent = ex->now.total == 0 ? 10000 :
+		(int) ((int64) (message.completed + message.failed + message.skipped) * 10000 / ex->now.total);
 
 	if (old_state == GOFLOW_EXECUTION_QUEUED)
 	{
@@ -110,24 +110,32 @@ publish(GoflowExecution *ex, char old_state)
 	goflow_message_publish(&message);
 }
 
-/* The execution's state as its row is to show it after this batch. */
+/* The state of an execution that can't go on now: does anything of it run? */
 static char
 blocked_state(GoflowExecution *ex)
 {
-	for (int i = 0; i < ex->body->nnodes; i++)
-		if (ex->now.runs[i].state == GOFLOW_NODE_RUNNING || ex->now.runs[i].state == GOFLOW_NODE_QUEUED)
-			return GOFLOW_EXECUTION_RUNNING;
+	ListCell   *lc;
+
+	foreach(lc, ex->now.frames)
+	{
+		GoflowFrame *frame = lfirst(lc);
+
+		for (int i = 0; i < frame->body->nnodes; i++)
+			if (frame->now.runs[i].state == GOFLOW_NODE_RUNNING && frame->now.runs[i].pending == NULL)
+				return GOFLOW_EXECUTION_RUNNING;
+	}
 	return GOFLOW_EXECUTION_WAITING;
 }
 
-/* Writes the row if what it shows has changed. */
+/* Writes what is to survive the commit, and the row if what it shows has changed. */
 static void
-update_row(GoflowExecution *ex)
+store(GoflowExecution *ex, GoflowSegmentEnd end)
 {
 	GoflowExecutionRow *row = ex->row;
 
+	goflow_execution_persist(ex);
 	if (!goflow_execution_is_done(ex))
-		ex->now.state = blocked_state(ex);
+		ex->now.state = end == GOFLOW_SEGMENT_FULL ? GOFLOW_EXECUTION_RUNNING : blocked_state(ex);
 	if (row->state == ex->now.state)
 		return;
 	row->state = ex->now.state;
@@ -136,8 +144,25 @@ update_row(GoflowExecution *ex)
 		row->finished_at = GetCurrentTimestamp();
 		row->output = ex->now.output;
 		row->error = ex->now.error;
+		if (row->parent)
+		{
+			GoflowExecutionRow *parent = goflow_execution_read(row->parent);
+
+			if (parent)
+				goflow_wake_execution(&parent->id, parent->run_as, parent->priority);
+		}
 	}
-	goflow_writes_add(ex->writes, &ex->writes->executions, row);
+	goflow_writes_add(ex->writes, GOFLOW_WRITE_EXECUTION, row);
+}
+
+/* A frame has a row now. */
+static void
+note_frame(GoflowFrameRow *row)
+{
+	GoflowFrame *frame = row->source;
+
+	frame->stored = true;
+	frame->tid = row->tid;
 }
 
 /* Loads an claim and decides what needs no node: requests, results of helpers. */
@@ -158,22 +183,20 @@ load_claim(Claim *claim, GoflowWrites *writes)
 
 	claim->old_state = ex->row->state;
 	ex->alone = claim->alone;
-	if (ex->cancel_requested)
+	if (ex->started)
+		goflow_execution_resume(ex);
+	if (ex->cancel_requested && ex->root->now.unwind == GOFLOW_UNWIND_NONE)
 	{
-		Jsonb	   *error;
 		MemoryContext old = MemoryContextSwitchTo(ex->context);
+		Jsonb	   *error = goflow_error_make(ERRCODE_GOFLOW_EXECUTION_CANCELLED,
+											  "execution was cancelled", ex->cancel_reason, NULL, 0);
 
-		error = goflow_error_make(ERRCODE_GOFLOW_EXECUTION_CANCELLED, "execution was cancelled",
-								  ex->cancel_reason);
 		MemoryContextSwitchTo(old);
+		ex->started = true;
 		if (ex->row->started_at == 0)
 			ex->row->started_at = GetCurrentTimestamp();
-		goflow_cascade_stop(ex, GOFLOW_EXECUTION_CANCELLED, error);
+		goflow_frame_stop(ex, ex->root, GOFLOW_UNWIND_CANCEL, error, -1);
 	}
-	else if (ex->now.failed > 0)
-		goflow_cascade_stop(ex, GOFLOW_EXECUTION_FAILED, ex->now.error);
-	else if (ex->started)
-		goflow_cascade_settle_all(ex);
 }
 
 /* Once in a worker's life. */
@@ -197,7 +220,7 @@ fail_unloadable(Claim *claim, GoflowWrites *writes)
 		row->state = GOFLOW_EXECUTION_FAILED;
 		row->finished_at = GetCurrentTimestamp();
 		row->error = goflow_error_to_jsonb(claim->load_error, NULL, 0);
-		goflow_writes_add(writes, &writes->executions, row);
+		goflow_writes_add(writes, GOFLOW_WRITE_EXECUTION, row);
 	}
 }
 
@@ -253,14 +276,15 @@ run_batch(Claim *claims, int nclaims)
 		}
 		goflow_session_apply(claim->ex->definition);
 		claim->ex->careful = false;
+		claim->ex->must_commit = false;
 		claim->end = goflow_execution_is_done(claim->ex) ? GOFLOW_SEGMENT_DONE :
 			goflow_segment_run(claim->ex, &budget);
-		update_row(claim->ex);
+		store(claim->ex, claim->end);
 
 		if (GetCurrentTimestamp() >= budget.deadline || goflow_queue_should_yield())
 			break;
 	}
-	goflow_writes_flush(writes);
+	goflow_writes_flush(writes, note_frame);
 	PopActiveSnapshot();
 	goflow_session_allow_cancel(true);
 	CommitTransactionCommand();
@@ -302,30 +326,32 @@ after_commit(Claim *claim, GoflowInstance *adopted, bool may_adopt)
 	else if (ex->now.state == GOFLOW_EXECUTION_WAITING)
 		goflow_tracker_close(&claim->id);	/* what waits costs no memory */
 
-	for (int i = 0; i < ex->body->nnodes; i++)
+	foreach(lc, ex->now.frames)
 	{
-		GoflowNodeRun *run = &ex->now.runs[i];
-		GoflowInstance instance;
+		GoflowFrame *frame = lfirst(lc);
 
-		if (!run->to_offer)
-			continue;
-		memset(&instance, 0, sizeof(instance));
-		instance.execution_id = claim->id;
-		instance.node = ex->body->nodes[i]->index;
-		instance.attempt = run->attempt;
-		instance.seq = run->seq;
-		run->to_offer = false;
-		if (may_adopt)
+		for (int i = 0; i < frame->body->nnodes && !requeue; i++)
 		{
-			*adopted = instance;
-			goflow_queue_adopt(&instance);
-			may_adopt = false;
-		}
-		else if (!goflow_queue_offer(&instance))
-		{
-			/* no room now; who drives it next finds the node ready */
-			requeue = true;
-			break;
+			GoflowNodeRun *run = &frame->now.runs[i];
+			GoflowInstance instance;
+
+			if (!run->to_offer)
+				continue;
+			memset(&instance, 0, sizeof(instance));
+			instance.execution_id = claim->id;
+			instance.frame = frame->id;
+			instance.node = frame->body->nodes[i]->index;
+			instance.attempt = run->attempt;
+			instance.seq = run->seq;
+			run->to_offer = false;
+			if (may_adopt)
+			{
+				*adopted = instance;
+				goflow_queue_adopt(&instance);
+				may_adopt = false;
+			}
+			else if (!goflow_queue_offer(&instance))
+				requeue = true; /* no room now; who drives it next finds the node ready */
 		}
 	}
 	drop_from_memory(claim);
@@ -454,7 +480,26 @@ goflow_engine_drive(const pg_uuid_t *executions, int nexecutions)
 		goflow_engine_run_node(&adopted);
 }
 
-/* Journals what a node in node mode came to: its result, or its error. */
+/* A node instance in memory; frame NULL: it is not open any more. */
+static GoflowNodeRun *
+find_instance(GoflowExecution *ex, const GoflowInstance *instance, GoflowFrame **frame,
+			  GoflowNode **node)
+{
+	GoflowNodeRun *run;
+
+	*node = ex->definition->nodes[instance->node];
+	*frame = goflow_frame_find(ex, instance->frame);
+	if (*frame == NULL || (*frame)->now.unwind != GOFLOW_UNWIND_NONE)
+		return NULL;
+	run = goflow_run(*frame, *node);
+	if (run->pending && run->pending->now.row.kind != GOFLOW_PENDING_RETRY)
+		return NULL;			/* it has begun already */
+	if (goflow_node_has_ended(run) && run->attempt >= instance->attempt)
+		return NULL;
+	return run;
+}
+
+/* Journals the error of a node in node mode. */
 static void
 record_failure(const GoflowInstance *instance, ErrorData *error, TimestampTz started_at, int duration)
 {
@@ -472,17 +517,22 @@ record_failure(const GoflowInstance *instance, ErrorData *error, TimestampTz sta
 		ex = goflow_execution_load(&instance->execution_id, writes, NULL, 0);
 		if (ex && !ex->inactive)
 		{
-			GoflowNode *node = ex->definition->nodes[instance->node];
-			GoflowNodeRun *run = &ex->now.runs[node->position];
+			GoflowFrame *frame;
+			GoflowNode *node;
+			GoflowNodeRun *run = find_instance(ex, instance, &frame, &node);
+			Jsonb	   *json;
 
-			if (run->state != GOFLOW_NODE_FAILED && run->state != GOFLOW_NODE_COMPLETED &&
-				run->state != GOFLOW_NODE_CANCELLED)
+			if (run)
 			{
+				json = goflow_session_timed_out() ?
+					goflow_error_make(ERRCODE_GOFLOW_EXECUTION_TIMEOUT,
+									  psprintf("node \"%s\" timed out", node->path), NULL,
+									  node, instance->attempt) :
+					goflow_error_to_jsonb(error, node, instance->attempt);
 				run->attempt = instance->attempt;
 				run->seq = instance->seq;
-				goflow_execution_record(ex, node, GOFLOW_NODE_FAILED, started_at, duration,
-										goflow_error_to_jsonb(error, node, instance->attempt));
-				goflow_writes_flush(writes);
+				goflow_execution_record_attempt(ex, frame, node, started_at, duration, json);
+				goflow_writes_flush(writes, NULL);
 			}
 		}
 		PopActiveSnapshot();
@@ -512,7 +562,7 @@ describe_instance(void *arg)
 
 	if (node)
 		errcontext("node \"%s\" of workflow \"%s\", version %d",
-				   node->id, node->definition->name, node->definition->version);
+				   node->path, node->definition->name, node->definition->version);
 }
 
 static int
@@ -549,6 +599,8 @@ goflow_engine_run_node(const GoflowInstance *instance)
 	PG_TRY();
 	{
 		GoflowWrites *writes;
+		GoflowFrame *frame;
+		GoflowNode *found;
 		GoflowNodeRun *run = NULL;
 
 		error_context_stack = &context;
@@ -560,40 +612,51 @@ goflow_engine_run_node(const GoflowInstance *instance)
 		ex = goflow_execution_load(&instance->execution_id, writes, NULL, 0);
 		if (ex && !ex->inactive && !ex->cancel_requested)
 		{
-			node = ex->definition->nodes[instance->node];
-			run = &ex->now.runs[node->position];
+			run = find_instance(ex, instance, &frame, &found);
+			node = found;
 			priority = ex->row->priority;
 		}
-		if (run && (run->state == GOFLOW_NODE_IDLE || run->attempt < instance->attempt))
+		if (run)
 		{
-			char	   *activity = psprintf("node \"%s\" of workflow \"%s\": %s", node->id,
-											node->definition->name,
-											node->expr ? node->expr->text : "");
+			char	   *activity = psprintf("node \"%s\" of workflow \"%s\": %s", found->path,
+											found->definition->name,
+											found->expr ? found->expr->text : "");
 			int			duration;
+			bool		ended;
 
 			pgstat_report_activity(STATE_RUNNING, activity);
 			run->state = GOFLOW_NODE_RUNNING;
 			run->attempt = instance->attempt;
 			run->seq = instance->seq;
-			goflow_execution_track(ex, node->index);
+			if (run->pending)
+				goflow_pending_end(ex, run->pending);	/* the retry has come */
+			goflow_execution_track(ex, found->index);
 			goflow_session_apply(ex->definition);
 			if (SPI_connect() != SPI_OK_CONNECT)
 				elog(ERROR, "SPI_connect failed");
 			MemoryContextSwitchTo(batch_context);
-			goflow_session_node_begin(&node->settings, false);
-			(void) goflow_node_execute(ex, node);
+			goflow_session_node_begin(&found->settings, false, found->timeout);
+			ended = goflow_node_execute(ex, frame, found);
 			goflow_session_node_end();
+			if (goflow_session_timed_out())
+				ereport(ERROR,
+						(errcode(ERRCODE_QUERY_CANCELED),
+						 errmsg_internal("node \"%s\" timed out", found->path)));
 			duration = elapsed(before);
+			if (ended)
+				goflow_execution_record(ex, frame, found, GOFLOW_NODE_COMPLETED, started_at, duration,
+										NULL);
+			else
+				goflow_writes_add(writes, GOFLOW_WRITE_PENDING, &run->pending->now.row);
 			if (SPI_finish() != SPI_OK_FINISH)
 				elog(ERROR, "SPI_finish failed");
 			MemoryContextSwitchTo(batch_context);
-			goflow_execution_record(ex, node, GOFLOW_NODE_COMPLETED, started_at, duration, NULL);
-			goflow_writes_flush(writes);
+			goflow_writes_flush(writes, NULL);
 			committing = true;
 			if (goflow_session_must_run_alone())
-				goflow_speed_set(ex->definition->workflow_id, node->index, GOFLOW_SPEED_ALONE);
+				goflow_speed_set(ex->definition->workflow_id, found->index, GOFLOW_SPEED_ALONE);
 			else
-				goflow_speed_learn(ex->definition->workflow_id, node->index, duration);
+				goflow_speed_learn(ex->definition->workflow_id, found->index, duration);
 		}
 		PopActiveSnapshot();
 		goflow_session_allow_cancel(true);

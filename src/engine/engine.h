@@ -29,6 +29,16 @@ extern void goflow_session_handle_cancel(SIGNAL_ARGS);
  */
 extern void goflow_engine_run_inline(GoflowExecutionRow *row, bool raise);
 
+/* Typed inputs of a workflow from a jsonb object, in text form, in declared order. */
+extern ArrayType *goflow_input_convert(GoflowDefinition *definition, Jsonb *input,
+									   GoflowExecutionRow *row);
+
+/* The node an execution enters at when none is named; -1: all without "after". */
+extern int16 goflow_default_entry(GoflowDefinition *definition);
+
+/* What trigger.* is for an execution that was started by hand or by another. */
+extern ArrayType *goflow_manual_trigger(GoflowDefinition *definition, int16 entry);
+
 /* The text form in which a typed value is stored. */
 extern text *goflow_value_encode(const GoflowField *field, Datum value);
 

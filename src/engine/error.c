@@ -12,6 +12,7 @@
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/numeric.h"
 
 enum
 {
@@ -50,19 +51,20 @@ goflow_error_to_jsonb(const ErrorData *error, GoflowNode *node, int attempt)
 	strings[KEY_DETAIL] = error->detail;
 	strings[KEY_HINT] = error->hint;
 	strings[KEY_CONTEXT] = error->context;
-	strings[KEY_NODE] = node ? node->id : NULL;
+	strings[KEY_NODE] = node ? node->path : NULL;
 	return make(strings, attempt);
 }
 
 Jsonb *
-goflow_error_make(int code, const char *message, const char *detail)
+goflow_error_make(int code, const char *message, const char *detail, GoflowNode *node, int attempt)
 {
 	const char *strings[KEYS] = {0};
 
 	strings[KEY_CODE] = unpack_sql_state(code);
 	strings[KEY_MESSAGE] = message;
 	strings[KEY_DETAIL] = detail;
-	return make(strings, 0);
+	strings[KEY_NODE] = node ? node->path : NULL;
+	return make(strings, attempt);
 }
 
 static char *
@@ -76,11 +78,47 @@ get(Jsonb *error, int key)
 	return pnstrdup(value->val.string.val, value->val.string.len);
 }
 
+int
+goflow_error_code(Jsonb *error)
+{
+	char	   *code = get(error, KEY_CODE);
+
+	return code && strlen(code) == 5 ? MAKE_SQLSTATE(code[0], code[1], code[2], code[3], code[4]) :
+		ERRCODE_GOFLOW_NODE_FAILED;
+}
+
+/* A field of error.* that is text; NULL if it has no value. */
+char *
+goflow_error_field(Jsonb *error, int field)
+{
+	static const int key_of[] = {
+		[GOFLOW_ERROR_CODE] = KEY_CODE,
+		[GOFLOW_ERROR_MESSAGE] = KEY_MESSAGE,
+		[GOFLOW_ERROR_DETAIL] = KEY_DETAIL,
+		[GOFLOW_ERROR_HINT] = KEY_HINT,
+		[GOFLOW_ERROR_NODE] = KEY_NODE,
+	};
+
+	return get(error, key_of[field]);
+}
+
+/* 0: none */
+int
+goflow_error_attempt(Jsonb *error)
+{
+	JsonbValue	buffer;
+	JsonbValue *value = getKeyJsonValueFromContainer(&error->root, keys[KEY_ATTEMPT],
+													 strlen(keys[KEY_ATTEMPT]), &buffer);
+
+	if (value == NULL || value->type != jbvNumeric)
+		return 0;
+	return DatumGetInt32(DirectFunctionCall1(numeric_int4, NumericGetDatum(value->val.numeric)));
+}
+
 /* Raises the error that an execution of this workflow ended with. */
 void
 goflow_error_raise(Jsonb *error, const char *workflow)
 {
-	char	   *code = get(error, KEY_CODE);
 	char	   *message = get(error, KEY_MESSAGE);
 	char	   *detail = get(error, KEY_DETAIL);
 	char	   *hint = get(error, KEY_HINT);
@@ -88,9 +126,7 @@ goflow_error_raise(Jsonb *error, const char *workflow)
 	char	   *node = get(error, KEY_NODE);
 
 	ereport(ERROR,
-			(errcode(code && strlen(code) == 5 ?
-					 MAKE_SQLSTATE(code[0], code[1], code[2], code[3], code[4]) :
-					 ERRCODE_GOFLOW_NODE_FAILED),
+			(errcode(goflow_error_code(error)),
 			 errmsg_internal("%s", message ? message : "execution failed"),
 			 detail ? errdetail_internal("%s", detail) : 0,
 			 hint ? errhint("%s", hint) : 0,

@@ -38,7 +38,6 @@
 #include "parser/parse_coerce.h"
 #include "tcop/utility.h"
 #include "utils/builtins.h"
-#include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -65,62 +64,42 @@ typedef struct GoflowPlan
 	bool		is_pure;		/* known after the first evaluation */
 } GoflowPlan;
 
-/* Makes the many-row nodes that an expression could read known to SPI, without data. */
+/* Makes a many-row node known to SPI under its name; rows NULL: to the parser only. */
 static void
-register_names(GoflowExpr *expr, bool on)
+register_relation(GoflowNode *node, Tuplestorestate *rows)
 {
-	GoflowBody *body = expr->node ? expr->node->body : expr->definition->body;
+	EphemeralNamedRelation enr = palloc0(sizeof(EphemeralNamedRelationData));
 
-	for (int i = 0; i < body->nnodes; i++)
-	{
-		GoflowNode *node = body->nodes[i];
-		EphemeralNamedRelation enr;
-
-		if (node->type != GOFLOW_TYPE_SQL || node->rows != GOFLOW_ROWS_MANY ||
-			(expr->node && !bms_is_member(i, expr->node->ancestors)))
-			continue;
-		if (!on)
-		{
-			SPI_unregister_relation(node->id);
-			continue;
-		}
-		enr = palloc0(sizeof(EphemeralNamedRelationData));
-		enr->md.name = node->id;
-		enr->md.reliddesc = InvalidOid;
-		enr->md.tupdesc = goflow_node_row_descriptor(node);
-		enr->md.enrtype = ENR_NAMED_TUPLESTORE;
-		if (SPI_register_relation(enr) != SPI_OK_REL_REGISTER)
-			elog(ERROR, "could not register relation \"%s\"", node->id);
-	}
+	enr->md.name = node->id;
+	enr->md.reliddesc = InvalidOid;
+	enr->md.tupdesc = goflow_node_row_descriptor(node);
+	enr->md.enrtype = ENR_NAMED_TUPLESTORE;
+	enr->reldata = rows;
+	if (rows)
+		enr->md.enrtuples = tuplestore_tuple_count(rows);
+	if (SPI_register_relation(enr) != SPI_OK_REL_REGISTER)
+		elog(ERROR, "could not register relation \"%s\"", node->id);
 }
 
 static void
-register_rows(GoflowExecution *ex, GoflowExpr *expr)
+register_rows(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr)
 {
 	ListCell   *lc;
 
 	foreach(lc, expr->relations)
 	{
 		GoflowNode *node = lfirst(lc);
-		EphemeralNamedRelation enr = palloc0(sizeof(EphemeralNamedRelationData));
 
-		enr->md.name = node->id;
-		enr->md.reliddesc = InvalidOid;
-		enr->md.tupdesc = goflow_node_row_descriptor(node);
-		enr->md.enrtype = ENR_NAMED_TUPLESTORE;
-		enr->reldata = goflow_execution_rows(ex, node);
-		enr->md.enrtuples = tuplestore_tuple_count(enr->reldata);
-		if (SPI_register_relation(enr) != SPI_OK_REL_REGISTER)
-			elog(ERROR, "could not register relation \"%s\"", node->id);
+		register_relation(node, goflow_frame_rows(ex, goflow_frame_of_body(frame, node->body), node));
 	}
 }
 
 static void
-unregister_rows(GoflowExpr *expr)
+unregister_relations(List *nodes)
 {
 	ListCell   *lc;
 
-	foreach(lc, expr->relations)
+	foreach(lc, nodes)
 		SPI_unregister_relation(((GoflowNode *) lfirst(lc))->id);
 }
 
@@ -130,6 +109,7 @@ get_plan(GoflowExpr *expr)
 	GoflowPlan *plan = expr->plan;
 	SPIPrepareOptions options;
 	List	   *sources;
+	List	   *names;
 	ListCell   *lc;
 
 	if (plan)
@@ -142,11 +122,13 @@ get_plan(GoflowExpr *expr)
 	options.cursorOptions = CURSOR_OPT_PARALLEL_OK;
 
 	plan = MemoryContextAllocZero(expr->definition->context, sizeof(GoflowPlan));
-	register_names(expr, true);
+	names = goflow_reference_relations(expr);
+	foreach(lc, names)
+		register_relation(lfirst(lc), NULL);
 	plan->spi = SPI_prepare_extended(expr->text, &options);
 	if (plan->spi == NULL)
 		elog(ERROR, "SPI_prepare_extended failed: %s", SPI_result_code_string(SPI_result));
-	register_names(expr, false);
+	unregister_relations(names);
 
 	sources = SPI_plan_get_plan_sources(plan->spi);
 	foreach(lc, sources)
@@ -163,7 +145,7 @@ get_plan(GoflowExpr *expr)
 }
 
 static ParamListInfo
-make_params(GoflowExecution *ex, GoflowExpr *expr)
+make_params(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr)
 {
 	ParamListInfo params;
 
@@ -174,7 +156,8 @@ make_params(GoflowExecution *ex, GoflowExpr *expr)
 	{
 		ParamExternData *param = &params->params[i];
 
-		param->value = goflow_execution_value(ex, &expr->refs[i], &param->isnull);
+		param->value = goflow_reference_value(ex, frame, expr->node, &expr->refs[i],
+											  &param->isnull);
 		param->ptype = expr->refs[i].type;
 		param->pflags = PARAM_FLAG_CONST;
 	}
@@ -350,14 +333,13 @@ read_literal(GoflowExpr *expr, Datum value, bool isnull, Oid *type, int32 *typmo
 	return OidInputFunctionCall(input, DatumGetCString(value), ioparam, -1);
 }
 
-/* Copies a value by reference into the execution's memory, detoasted. */
+/* Copies a value into the frame's memory, detoasted. */
 static Datum
-keep_value(GoflowExecution *ex, Datum value, int16 length)
+keep_value(GoflowExecution *ex, GoflowFrame *frame, Oid type, Datum value)
 {
-	MemoryContext old = MemoryContextSwitchTo(ex->context);
+	MemoryContext old = MemoryContextSwitchTo(frame ? frame->context : ex->context);
 
-	value = length == -1 ? PointerGetDatum(PG_DETOAST_DATUM_COPY(value)) :
-		datumCopy(value, false, length);
+	value = goflow_value_copy(type, value);
 	MemoryContextSwitchTo(old);
 	return value;
 }
@@ -374,7 +356,7 @@ is_literal_pure(Oid type)
 }
 
 static Datum
-evaluate(GoflowExecution *ex, GoflowExpr *expr, GoflowPlan *plan, bool *isnull,
+evaluate(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr, GoflowPlan *plan, bool *isnull,
 		 Oid *type, int32 *typmod)
 {
 	ParamListInfo params;
@@ -383,7 +365,7 @@ evaluate(GoflowExecution *ex, GoflowExpr *expr, GoflowPlan *plan, bool *isnull,
 	int32		result_typmod = -1;
 	bool		is_literal;
 
-	params = make_params(ex, expr);
+	params = make_params(ex, frame, expr);
 
 	if (plan->state)
 	{
@@ -414,9 +396,9 @@ evaluate(GoflowExecution *ex, GoflowExpr *expr, GoflowPlan *plan, bool *isnull,
 		options.params = params;
 		options.must_return_tuples = true;
 		options.tcount = 2;
-		register_rows(ex, expr);
+		register_rows(ex, frame, expr);
 		rc = SPI_execute_plan_extended(plan->spi, &options);
-		unregister_rows(expr);
+		unregister_relations(expr->relations);
 		if (rc < 0 || SPI_tuptable == NULL)
 			elog(ERROR, "SPI_execute_plan_extended failed: %s", SPI_result_code_string(rc));
 		if (SPI_processed > 1)
@@ -457,14 +439,7 @@ evaluate(GoflowExecution *ex, GoflowExpr *expr, GoflowPlan *plan, bool *isnull,
 	}
 
 	if (!*isnull)
-	{
-		int16		length;
-		bool		by_value;
-
-		get_typlenbyval(result_type, &length, &by_value);
-		if (!by_value)
-			value = keep_value(ex, value, length);
-	}
+		value = keep_value(ex, frame, result_type, value);
 	if (!plan->state && SPI_tuptable)
 		SPI_freetuptable(SPI_tuptable);
 	if (type)
@@ -480,7 +455,8 @@ evaluate(GoflowExecution *ex, GoflowExpr *expr, GoflowPlan *plan, bool *isnull,
  * expression is pure, SPI.
  */
 Datum
-goflow_evaluate(GoflowExecution *ex, GoflowExpr *expr, bool *isnull, Oid *type, int32 *typmod)
+goflow_evaluate(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr, bool *isnull,
+				Oid *type, int32 *typmod)
 {
 	GoflowPlan *plan = get_plan(expr);
 	Datum		value;
@@ -492,12 +468,12 @@ goflow_evaluate(GoflowExecution *ex, GoflowExpr *expr, bool *isnull, Oid *type, 
 
 		nested.lxid = InvalidLocalTransactionId;
 		begin_transaction(&nested);
-		value = evaluate(ex, expr, &nested, isnull, type, typmod);
+		value = evaluate(ex, frame, expr, &nested, isnull, type, typmod);
 		MemoryContextDelete(nested.context);
 		return value;
 	}
 	plan->in_use = true;
-	value = evaluate(ex, expr, plan, isnull, type, typmod);
+	value = evaluate(ex, frame, expr, plan, isnull, type, typmod);
 	plan->in_use = false;
 	return value;
 }
@@ -548,7 +524,7 @@ raise_outdated(GoflowExpr *expr, const char *detail)
 	ereport(ERROR,
 			(errcode(ERRCODE_GOFLOW_DEFINITION_OUTDATED),
 			 errmsg("node \"%s\" does not return what it did when the workflow was defined",
-					expr->node->id),
+					expr->node->path),
 			 errdetail_internal("%s", detail),
 			 errhint("Define the workflow again.")));
 }
@@ -599,32 +575,91 @@ column_value(SPITupleTable *table, uint64 row, int column, bool *isnull)
 	}
 }
 
-/* Rows of a many-row node, from a result into a tuplestore of its declared columns. */
-static Tuplestorestate *
-collect_rows(GoflowExecution *ex, GoflowExpr *expr, SPITupleTable *table)
+/* Rows of a result, into a tuplestore of declared columns. */
+static void
+put_rows(GoflowExpr *expr, const GoflowField *fields, int nfields, SPITupleTable *table,
+		 Tuplestorestate *rows)
 {
-	GoflowNode *node = expr->node;
-	MemoryContext old = MemoryContextSwitchTo(ex->context);
-	Tuplestorestate *rows = tuplestore_begin_heap(true, true, work_mem);
-	TupleDesc	tupdesc;
-	int		   *map;
-	Datum	   *values;
-	bool	   *nulls;
+	TupleDesc	tupdesc = goflow_items_descriptor(fields, nfields);
+	int		   *map = map_columns(expr, fields, nfields, table->tupdesc);
+	Datum	   *values = palloc(Max(nfields, 1) * sizeof(Datum));
+	bool	   *nulls = palloc(Max(nfields, 1) * sizeof(bool));
 
-	MemoryContextSwitchTo(old);
-	goflow_execution_keep_rows(ex, node, rows);
-	tupdesc = goflow_node_row_descriptor(node);
-	map = map_columns(expr, node->row_columns, node->nrow_columns, table->tupdesc);
-	values = palloc(node->nrow_columns * sizeof(Datum));
-	nulls = palloc(node->nrow_columns * sizeof(bool));
 	for (uint64 r = 0; r < table->numvals; r++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		for (int i = 0; i < node->nrow_columns; i++)
+		for (int i = 0; i < nfields; i++)
 			values[i] = column_value(table, r, map[i], &nulls[i]);
 		tuplestore_putvalues(rows, tupdesc, values, nulls);
 	}
+}
+
+/* Runs a query for its rows; the caller ends the tuplestore. */
+Tuplestorestate *
+goflow_evaluate_rows(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr,
+					 const GoflowField *fields, int nfields)
+{
+	GoflowPlan *plan = get_plan(expr);
+	SPIExecuteOptions options;
+	Tuplestorestate *rows;
+	int			rc;
+
+	memset(&options, 0, sizeof(options));
+	options.params = make_params(ex, frame, expr);
+	register_rows(ex, frame, expr);
+	SPI_tuptable = NULL;
+	rc = SPI_execute_plan_extended(plan->spi, &options);
+	unregister_relations(expr->relations);
+	if (rc < 0)
+		elog(ERROR, "SPI_execute_plan_extended failed: %s", SPI_result_code_string(rc));
+	if (SPI_tuptable == NULL)
+		raise_outdated(expr, "It returns no rows.");
+	rows = tuplestore_begin_heap(true, false, work_mem);
+	put_rows(expr, fields, nfields, SPI_tuptable, rows);
+	SPI_freetuptable(SPI_tuptable);
 	return rows;
+}
+
+/* NULL is false. */
+bool
+goflow_evaluate_boolean(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr)
+{
+	bool		isnull;
+	Datum		value = goflow_evaluate(ex, frame, expr, &isnull, NULL, NULL);
+
+	return !isnull && DatumGetBool(value);
+}
+
+/* NULL is JSON null. */
+Jsonb *
+goflow_evaluate_jsonb(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr)
+{
+	bool		isnull;
+	Oid			type;
+	Datum		value = goflow_evaluate(ex, frame, expr, &isnull, &type, NULL);
+
+	return goflow_datum_to_jsonb(type, value, isnull);
+}
+
+/* Makes expr->refs known. */
+void
+goflow_evaluate_prepare(GoflowExpr *expr)
+{
+	(void) get_plan(expr);
+}
+
+/* Runs a statement for its effect, with parameters of the caller's. */
+void
+goflow_evaluate_with(GoflowExpr *expr, ParamListInfo params)
+{
+	SPIExecuteOptions options;
+	int			rc;
+
+	memset(&options, 0, sizeof(options));
+	options.params = params;
+	rc = SPI_execute_plan_extended(get_plan(expr)->spi, &options);
+	if (rc < 0)
+		elog(ERROR, "SPI_execute_plan_extended failed: %s", SPI_result_code_string(rc));
 }
 
 /*
@@ -632,22 +667,25 @@ collect_rows(GoflowExecution *ex, GoflowExpr *expr, SPITupleTable *table)
  * execution's context) and rows.
  */
 void
-goflow_evaluate_statement(GoflowExecution *ex, GoflowExpr *expr, GoflowNodeRun *run)
+goflow_evaluate_statement(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr,
+						  GoflowNodeRun *run)
 {
 	GoflowNode *node = expr->node;
 	GoflowPlan *plan = get_plan(expr);
 	SPIExecuteOptions options;
 	SPITupleTable *table;
+	Tuplestorestate *rows;
+	MemoryContext old;
 	uint64		processed;
 	int			rc;
 
 	memset(&options, 0, sizeof(options));
-	options.params = make_params(ex, expr);
+	options.params = make_params(ex, frame, expr);
 	options.allow_nonatomic = false;
-	register_rows(ex, expr);
+	register_rows(ex, frame, expr);
 	SPI_tuptable = NULL;
 	rc = SPI_execute_plan_extended(plan->spi, &options);
-	unregister_rows(expr);
+	unregister_relations(expr->relations);
 	if (rc < 0)
 		elog(ERROR, "SPI_execute_plan_extended failed: %s", SPI_result_code_string(rc));
 	table = SPI_tuptable;
@@ -657,7 +695,11 @@ goflow_evaluate_statement(GoflowExecution *ex, GoflowExpr *expr, GoflowNodeRun *
 	{
 		if (table == NULL)
 			raise_outdated(expr, "It returns no rows.");
-		collect_rows(ex, expr, table);
+		old = MemoryContextSwitchTo(frame->context);
+		rows = tuplestore_begin_heap(true, true, work_mem);
+		MemoryContextSwitchTo(old);
+		goflow_frame_keep_rows(frame, node, rows);
+		put_rows(expr, node->row_columns, node->nrow_columns, table, rows);
 		run->values[0] = Int64GetDatum((int64) processed);
 		run->nulls[0] = false;
 	}
@@ -681,17 +723,13 @@ goflow_evaluate_statement(GoflowExecution *ex, GoflowExpr *expr, GoflowNodeRun *
 		map = map_columns(expr, node->columns, ncolumns, table->tupdesc);
 		for (int i = 0; i < ncolumns; i++)
 		{
-			int16		length;
-			bool		by_value;
-
 			run->nulls[i] = true;
 			run->values[i] = (Datum) 0;
 			if (processed == 0)
 				continue;
 			run->values[i] = column_value(table, 0, map[i], &run->nulls[i]);
-			get_typlenbyval(node->columns[i].type, &length, &by_value);
-			if (!run->nulls[i] && !by_value)
-				run->values[i] = keep_value(ex, run->values[i], length);
+			if (!run->nulls[i])
+				run->values[i] = keep_value(ex, frame, node->columns[i].type, run->values[i]);
 		}
 	}
 	if (table)
@@ -707,14 +745,14 @@ goflow_engine_default(GoflowDefinition *definition, const GoflowField *field, Go
 {
 	MemoryContext caller = CurrentMemoryContext;
 	GoflowExecution ex = {.context = caller, .definition = definition,
-	.body = definition->body, .row = row};
+	.row = row};
 	Datum		value;
 	bool		isnull;
 	text	   *result = NULL;
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	value = goflow_evaluate(&ex, field->initial, &isnull, NULL, NULL);
+	value = goflow_evaluate(&ex, NULL, field->initial, &isnull, NULL, NULL);
 	MemoryContextSwitchTo(caller);
 	if (!isnull)
 		result = goflow_value_encode(field, value);

@@ -1,14 +1,16 @@
 /*
  * execution.c
- *		An execution in memory: made, loaded, saved and restored, written.
+ *		An execution in memory: made, loaded, saved and restored, stored.
  *
- * What an execution knows about itself is its definition, its row, and one
- * GoflowNodeRun per node.  Loading reads the journal and settles every node
- * that has no row: the graph's state needs no row of its own.
+ * What an execution knows about itself is its definition, its row, and its
+ * tree of frames.  Loading reads the journal of the open frames only: a loop
+ * that has done a million iterations is as cheap to go on with as a new one.
+ * The state of the graph needs no row of its own, since every node without a
+ * row in the journal is settled from those that have one.
  *
- * Everything lives in the execution's memory context.  Results that a
- * rolled-back segment made stay there, unreferenced, until the execution is
- * freed.
+ * Everything lives in the execution's memory context or a frame's, which is a
+ * child of it.  Results that a rolled-back segment made stay there,
+ * unreferenced, until that is freed.
  */
 #include "postgres.h"
 
@@ -16,73 +18,194 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
-#include "executor/tuptable.h"
 #include "miscadmin.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/datum.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
-static void
-find_reachable(GoflowExecution *ex)
+/* What the counters of frame 0's row are. */
+enum
 {
-	bool	   *reachable = palloc(Max(ex->body->nnodes, 1) * sizeof(bool));
+	COUNTER_TOTAL, COUNTER_COMPLETED, COUNTER_FAILED, COUNTER_SKIPPED, COUNTER_SEQ,
+	COUNTER_NEXT_FRAME, COUNTER_PARTIAL, COUNTERS
+};
 
-	ex->total = goflow_graph_reach(ex->body, ex->row->entry, reachable);
-	ex->now.open = ex->total;
-	for (int i = 0; i < ex->body->nnodes; i++)
-		ex->now.runs[i].reachable = reachable[i];
-	pfree(reachable);
-}
+/* ---- segments ---- */
 
 static void
-allocate_varying(GoflowExecution *ex, GoflowVarying *varying)
+copy_frame_state(GoflowFrame *frame, GoflowFrameState *to, const GoflowFrameState *from)
 {
-	int			nnodes = Max(ex->body->nnodes, 1);
-	int			nvariables = Max(ex->definition->nvariables, 1);
-
-	varying->runs = palloc0(nnodes * sizeof(GoflowNodeRun));
-	varying->variables = palloc0(nvariables * sizeof(Datum));
-	varying->variable_nulls = palloc0(nvariables * sizeof(bool));
-	varying->ready = palloc0(nnodes * sizeof(int16));
-}
-
-static void
-copy_varying(GoflowExecution *ex, GoflowVarying *to, const GoflowVarying *from)
-{
-	GoflowVarying target = *to;
+	GoflowFrameState arrays = *to;
 
 	*to = *from;
-	to->runs = target.runs;
-	to->variables = target.variables;
-	to->variable_nulls = target.variable_nulls;
-	to->ready = target.ready;
-	memcpy(to->runs, from->runs, ex->body->nnodes * sizeof(GoflowNodeRun));
-	memcpy(to->ready, from->ready, ex->body->nnodes * sizeof(int16));
-	memcpy(to->variables, from->variables, ex->definition->nvariables * sizeof(Datum));
-	memcpy(to->variable_nulls, from->variable_nulls, ex->definition->nvariables * sizeof(bool));
+	to->runs = arrays.runs;
+	to->variables = arrays.variables;
+	to->variable_nulls = arrays.variable_nulls;
+	to->ready = arrays.ready;
+	memcpy(to->runs, from->runs, frame->body->nnodes * sizeof(GoflowNodeRun));
+	memcpy(to->ready, from->ready, frame->body->nnodes * sizeof(int16));
+	memcpy(to->variables, from->variables, frame->body->nvariables * sizeof(Datum));
+	memcpy(to->variable_nulls, from->variable_nulls, frame->body->nvariables * sizeof(bool));
 }
 
+static void
+forget_gone(GoflowExecution *ex)
+{
+	ListCell   *lc;
+
+	foreach(lc, ex->gone_frames)
+		goflow_frame_free(lfirst(lc));
+	foreach(lc, ex->gone_pendings)
+		pfree(lfirst(lc));
+	list_free(ex->gone_frames);
+	list_free(ex->gone_pendings);
+	ex->gone_frames = NIL;
+	ex->gone_pendings = NIL;
+}
+
+/* A new segment begins: what was done until now is safe. */
 void
 goflow_execution_save(GoflowExecution *ex)
 {
-	copy_varying(ex, &ex->saved, &ex->now);
+	MemoryContext old = MemoryContextSwitchTo(ex->context);
+	ListCell   *lc;
+
+	list_free(ex->saved.frames);
+	list_free(ex->saved.pendings);
+	forget_gone(ex);
+	ex->segment++;
+	ex->saved = ex->now;
+	ex->saved.frames = list_copy(ex->now.frames);
+	ex->saved.pendings = list_copy(ex->now.pendings);
+	foreach(lc, ex->now.frames)
+	{
+		GoflowFrame *frame = lfirst(lc);
+
+		copy_frame_state(frame, &frame->saved, &frame->now);
+	}
+	foreach(lc, ex->now.pendings)
+	{
+		GoflowPending *pending = lfirst(lc);
+
+		pending->saved = pending->now;
+	}
+	MemoryContextSwitchTo(old);
 }
 
+static void
+free_new_frames(GoflowExecution *ex, List *frames)
+{
+	ListCell   *lc;
+
+	foreach(lc, frames)
+	{
+		GoflowFrame *frame = lfirst(lc);
+
+		if (frame->segment == ex->segment)
+			goflow_frame_free(frame);
+	}
+}
+
+/* Back to where the segment began. */
 void
 goflow_execution_restore(GoflowExecution *ex)
 {
-	copy_varying(ex, &ex->now, &ex->saved);
+	MemoryContext old = MemoryContextSwitchTo(ex->context);
+	GoflowVarying saved = ex->saved;
+	ListCell   *lc;
+
+	free_new_frames(ex, ex->now.frames);
+	free_new_frames(ex, ex->gone_frames);
+	list_free(ex->now.frames);
+	list_free(ex->now.pendings);
+	list_free(ex->gone_frames);
+	list_free(ex->gone_pendings);
+	ex->gone_frames = NIL;
+	ex->gone_pendings = NIL;
+	ex->now = saved;
+	ex->now.frames = list_copy(saved.frames);
+	ex->now.pendings = list_copy(saved.pendings);
+	foreach(lc, ex->now.frames)
+	{
+		GoflowFrame *frame = lfirst(lc);
+
+		copy_frame_state(frame, &frame->now, &frame->saved);
+	}
+	foreach(lc, ex->now.pendings)
+	{
+		GoflowPending *pending = lfirst(lc);
+
+		pending->now = pending->saved;
+	}
 	ex->withdrawn = NIL;
+	ex->must_commit = false;
+	MemoryContextSwitchTo(old);
 	goflow_execution_track(ex, -1);
 }
 
-static MemoryContext
-create_context(void)
+/* ---- pendings ---- */
+
+GoflowPending *
+goflow_pending_create(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, char kind)
 {
-	return AllocSetContextCreate(TopMemoryContext, "goflow execution", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(ex->context);
+	GoflowPending *pending = palloc0(sizeof(GoflowPending));
+	GoflowPendingRow *row = &pending->now.row;
+
+	pending->frame = frame;
+	pending->node = node;
+	pending->chunk = -1;
+	pending->now.dirty = true;
+	row->execution_id = ex->row->id;
+	row->frame = frame->id;
+	row->node = node ? node->index : -1;
+	row->kind = kind;
+	row->started_at = GetCurrentTimestamp();
+	row->count = -1;
+	row->next = 1;
+	row->target = -1;
+	if (node)
+	{
+		GoflowNodeRun *run = goflow_run(frame, node);
+
+		row->attempt = run->attempt;
+		run->pending = pending;
+	}
+	ex->now.pendings = lappend(ex->now.pendings, pending);
+	MemoryContextSwitchTo(old);
+	return pending;
 }
+
+/* What was waited for has come, or is not wanted any more. */
+void
+goflow_pending_end(GoflowExecution *ex, GoflowPending *pending)
+{
+	MemoryContext old = MemoryContextSwitchTo(ex->context);
+
+	ex->now.pendings = list_delete_ptr(ex->now.pendings, pending);
+	if (pending->now.row.stored)
+	{
+		GoflowPendingRow *row = MemoryContextAlloc(ex->writes->context, sizeof(GoflowPendingRow));
+
+		*row = pending->now.row;
+		goflow_writes_add(ex->writes, GOFLOW_WRITE_PENDING_END, row);
+	}
+	if (pending->node)
+	{
+		GoflowNodeRun *run = goflow_run(pending->frame, pending->node);
+
+		run->pending = NULL;
+		run->is_stepping = false;
+	}
+	if (pending->chunk_context)
+		MemoryContextDelete(pending->chunk_context);
+	pending->chunk_context = NULL;
+	pending->chunk = -1;
+	/* a restored segment may still want it */
+	ex->gone_pendings = lappend(ex->gone_pendings, pending);
+	MemoryContextSwitchTo(old);
+}
+
+/* ---- making and loading ---- */
 
 static GoflowExecution *
 create(GoflowExecutionRow *row, GoflowWrites *writes, MemoryContext context)
@@ -93,14 +216,10 @@ create(GoflowExecutionRow *row, GoflowWrites *writes, MemoryContext context)
 	ex->row = row;
 	ex->writes = writes;
 	ex->definition = goflow_workflow_load(row->workflow_id);
-	ex->body = ex->definition->body;
 	ex->inputs = palloc0(Max(ex->definition->ninputs, 1) * sizeof(Datum));
 	ex->input_nulls = palloc0(Max(ex->definition->ninputs, 1) * sizeof(bool));
-	allocate_varying(ex, &ex->now);
-	allocate_varying(ex, &ex->saved);
 	ex->now.state = row->state;
-	for (int i = 0; i < ex->body->nnodes; i++)
-		ex->now.runs[i].port = -1;
+	ex->now.next_frame = 1;
 	if (row->trigger)
 	{
 		Datum	   *elements;
@@ -111,79 +230,183 @@ create(GoflowExecutionRow *row, GoflowWrites *writes, MemoryContext context)
 		for (int i = 0; i < Min(n, GOFLOW_TRIGGER_FIELDS); i++)
 			ex->trigger[i] = nulls[i] ? NULL : TextDatumGetCString(elements[i]);
 	}
-	find_reachable(ex);
+	ex->root = goflow_frame_create(ex, NULL, ex->definition->body, 0, 0);
+	ex->now.total = ex->root->now.open;
 	return ex;
 }
 
-/* Decoding runs input functions of user types, so it is part of the first segment. */
 static void
 decode_inputs(GoflowExecution *ex)
 {
-	MemoryContext old = MemoryContextSwitchTo(ex->context);
-
 	goflow_values_decode(ex->definition->inputs, ex->definition->ninputs, ex->row->input,
 						 ex->inputs, ex->input_nulls);
-	MemoryContextSwitchTo(old);
 }
 
 static void
-load_journal(GoflowExecution *ex)
+load_counters(GoflowExecution *ex, ArrayType *array)
+{
+	int32	   *counters = (int32 *) ARR_DATA_PTR(array);
+
+	if (ARR_NDIM(array) != 1 || ARR_DIMS(array)[0] != COUNTERS)
+		elog(ERROR, "unexpected counters of an execution");
+	ex->now.total = counters[COUNTER_TOTAL];
+	ex->now.past_completed = counters[COUNTER_COMPLETED];
+	ex->now.past_failed = counters[COUNTER_FAILED];
+	ex->now.past_skipped = counters[COUNTER_SKIPPED];
+	ex->now.seq = counters[COUNTER_SEQ];
+	ex->now.next_frame = counters[COUNTER_NEXT_FRAME];
+	ex->now.is_partial = counters[COUNTER_PARTIAL] != 0;
+}
+
+static void
+load_frames(GoflowExecution *ex)
 {
 	ListCell   *lc;
 
-	foreach(lc, goflow_journal_read(&ex->row->id))
+	/* in order of their numbers: a parent comes before its children */
+	foreach(lc, goflow_frames_read(&ex->row->id))
+	{
+		GoflowFrameRow *row = lfirst(lc);
+		GoflowFrame *frame = ex->root;
+
+		if (row->frame > 0)
+		{
+			GoflowNode *owner = ex->definition->nodes[row->node];
+
+			frame = goflow_frame_create(ex, goflow_frame_find(ex, row->parent),
+										owner->bodies[row->part], row->frame, row->iteration);
+		}
+		else if (row->counters)
+			load_counters(ex, row->counters);
+		frame->stored = true;
+		frame->tid = row->tid;
+		frame->now.unwind = row->unwind;
+		frame->now.target = row->target;
+		frame->now.error = row->error;
+	}
+}
+
+static void
+load_journal(GoflowExecution *ex, GoflowFrame *frame)
+{
+	ListCell   *lc;
+
+	foreach(lc, goflow_journal_read_frame(&ex->row->id, frame->id))
 	{
 		GoflowNodeRow *row = lfirst(lc);
-		GoflowNode *node = ex->definition->nodes[row->node];
-		GoflowNodeRun *run = &ex->now.runs[node->position];
+		GoflowNodeRun *run = goflow_run(frame, ex->definition->nodes[row->node]);
 
 		/* in the key's order: the last attempt is the one that counts */
 		run->state = row->state;
 		run->attempt = row->attempt;
 		run->port = row->port;
 		run->seq = row->seq;
-		run->ended_at = row->finished_at;
 		run->output = row->output;
+		run->error = row->error;
+		run->ended_at = row->finished_at;
 		ex->now.seq = Max(ex->now.seq, row->seq);
-		switch (row->state)
-		{
-			case GOFLOW_NODE_COMPLETED:
-				ex->now.completed++;
-				break;
-			case GOFLOW_NODE_FAILED:
-				ex->now.failed++;
-				ex->now.error = row->error;
-				break;
-			default:
-				ex->now.skipped++;
-				break;
-		}
-		ex->now.open--;
 	}
 }
 
 static void
-load_variables(GoflowExecution *ex)
+load_pendings(GoflowExecution *ex)
 {
 	ListCell   *lc;
 
-	foreach(lc, goflow_variables_read(&ex->row->id))
+	foreach(lc, goflow_pending_read(&ex->row->id))
 	{
-		GoflowVariableRow *row = lfirst(lc);
+		GoflowPendingRow *row = lfirst(lc);
+		GoflowFrame *frame = goflow_frame_find(ex, row->frame);
+		GoflowNode *node = row->node >= 0 ? ex->definition->nodes[row->node] : NULL;
+		GoflowPending *pending = goflow_pending_create(ex, frame, node, row->kind);
 
-		ex->now.seq = Max(ex->now.seq, row->seq);
-		ex->now.variable_nulls[row->variable] = row->value == NULL;
-		ex->now.variables[row->variable] = row->value == NULL ? (Datum) 0 :
-			goflow_value_decode(&ex->definition->variables[row->variable],
-								text_to_cstring(row->value));
+		pending->now.row = *row;
+		pending->now.dirty = false;
+		if (node)
+		{
+			GoflowNodeRun *run = goflow_run(frame, node);
+
+			run->attempt = row->attempt;
+			run->seq = 0;
+			run->state = row->kind == GOFLOW_PENDING_RETRY ? GOFLOW_NODE_RETRYING :
+				row->kind == GOFLOW_PENDING_BODIES ? GOFLOW_NODE_RUNNING : GOFLOW_NODE_WAITING;
+		}
 	}
+	foreach(lc, ex->now.frames)
+	{
+		GoflowFrame *frame = lfirst(lc);
+
+		if (frame->parent)
+			goflow_run(frame->parent, frame->body->owner)->pending->now.live++;
+	}
+}
+
+static void
+load_instances(GoflowExecution *ex, const GoflowInstance *instances, int ninstances)
+{
+	for (int i = 0; i < ninstances; i++)
+	{
+		GoflowFrame *frame = goflow_frame_find(ex, instances[i].frame);
+		GoflowNodeRun *run;
+
+		if (frame == NULL)
+			continue;
+		run = goflow_run(frame, ex->definition->nodes[instances[i].node]);
+		ex->now.seq = Max(ex->now.seq, instances[i].seq);
+		if (goflow_node_has_ended(run) && run->attempt >= instances[i].attempt)
+			continue;
+		if (run->pending)
+			continue;
+		run->state = GOFLOW_NODE_RUNNING;
+		run->attempt = instances[i].attempt;
+		run->seq = instances[i].seq;
+	}
+}
+
+static void
+load_variables(GoflowExecution *ex, GoflowFrame *frame)
+{
+	for (int i = 0; i < frame->body->nvariables; i++)
+	{
+		int			number = frame->body->first_variable + i;
+		GoflowVariableRow *row = goflow_variable_read(&ex->row->id, number, frame->id);
+
+		if (row == NULL || row->value == NULL)
+			continue;
+		frame->now.variable_nulls[i] = false;
+		frame->now.variables[i] = goflow_value_decode(&ex->definition->variables[number],
+													  text_to_cstring(row->value));
+	}
+}
+
+static void
+count_frame(GoflowExecution *ex, GoflowFrame *frame)
+{
+	for (int i = 0; i < frame->body->nnodes; i++)
+	{
+		GoflowNodeRun *run = &frame->now.runs[i];
+
+		if (!run->reachable || !goflow_node_has_ended(run))
+			continue;
+		frame->now.open--;
+		if (run->state == GOFLOW_NODE_COMPLETED)
+			frame->now.completed++;
+		else if (run->state == GOFLOW_NODE_FAILED)
+			frame->now.failed++;
+		else
+			frame->now.skipped++;
+	}
+	ex->now.completed += frame->now.completed;
+	ex->now.failed += frame->now.failed;
+	ex->now.skipped += frame->now.skipped;
 }
 
 GoflowExecution *
 goflow_execution_load(const pg_uuid_t *id, GoflowWrites *writes,
 					  const GoflowInstance *instances, int ninstances)
 {
-	MemoryContext context = create_context();
+	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "goflow execution",
+												  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
 	GoflowExecutionRow *row = goflow_execution_read(id);
 	GoflowExecution *ex;
@@ -211,62 +434,103 @@ goflow_execution_load(const pg_uuid_t *id, GoflowWrites *writes,
 			ex->cancel_reason = request->reason;
 		ex->cancel_requested = true;
 	}
-
 	if (row->state != GOFLOW_EXECUTION_QUEUED)
 	{
-		TimestampTz now = GetCurrentTransactionStartTimestamp();
-
 		ex->started = true;
-		load_journal(ex);
-		load_variables(ex);
-		for (int i = 0; i < ninstances; i++)
+		load_frames(ex);
+		foreach(lc, ex->now.frames)
 		{
-			GoflowNode *node = ex->definition->nodes[instances[i].node];
-			GoflowNodeRun *run = &ex->now.runs[node->position];
-
-			ex->now.seq = Max(ex->now.seq, instances[i].seq);
-			if (run->state != 0)
-				continue;
-			run->state = GOFLOW_NODE_RUNNING;
-			run->attempt = instances[i].attempt;
-			run->seq = instances[i].seq;
+			load_journal(ex, lfirst(lc));
+			load_variables(ex, lfirst(lc));
 		}
-		foreach(lc, goflow_timers_read(id))
-		{
-			GoflowTimerRow *timer = lfirst(lc);
-			GoflowNode *node = ex->definition->nodes[timer->node];
-			GoflowNodeRun *run = &ex->now.runs[node->position];
-
-			run->timer = timer;
-			run->attempt = timer->attempt;
-			run->state = GOFLOW_NODE_WAITING;
-			if (timer->due_at <= now)
-			{
-				run->state = GOFLOW_NODE_QUEUED;
-				ex->now.ready[ex->now.ready_count++] = node->position;
-			}
-			else
-				goflow_wake_timer(timer->due_at);	/* the scheduler has passed it */
-		}
+		load_pendings(ex);
+		load_instances(ex, instances, ninstances);
+		ex->now.completed = ex->now.past_completed;
+		ex->now.failed = ex->now.past_failed;
+		ex->now.skipped = ex->now.past_skipped;
+		foreach(lc, ex->now.frames)
+			count_frame(ex, lfirst(lc));
 	}
-	for (int i = 0; i < ex->body->nnodes; i++)
-		if (ex->now.runs[i].state == 0)
-			ex->now.runs[i].state = GOFLOW_NODE_IDLE;
-
 	decode_inputs(ex);
 	ex->tracker = goflow_tracker_open(id, row->workflow_id);
 	MemoryContextSwitchTo(old);
 	return ex;
 }
 
+/* What a pending node waited for may have come. */
+static void
+resume_pending(GoflowExecution *ex, GoflowPending *pending, TimestampTz now)
+{
+	GoflowPendingRow *row = &pending->now.row;
+	bool		is_due = row->due_at != 0 && row->due_at <= now;
+
+	/* the scheduler has passed it */
+	if (row->due_at != 0 && !is_due)
+		goflow_wake_timer(row->due_at);
+
+	switch (row->kind)
+	{
+		case GOFLOW_PENDING_DELAY:
+		case GOFLOW_PENDING_RETRY:
+			if (is_due)
+				goflow_cascade_make_ready(pending->frame, pending->node);
+			break;
+		case GOFLOW_PENDING_TIMEOUT:
+			if (is_due)
+			{
+				MemoryContext old = MemoryContextSwitchTo(ex->context);
+				Jsonb	   *error = goflow_error_make(ERRCODE_GOFLOW_EXECUTION_TIMEOUT,
+													  "execution timed out", NULL, NULL, 0);
+
+				MemoryContextSwitchTo(old);
+				goflow_pending_end(ex, pending);
+				goflow_frame_stop(ex, ex->root, GOFLOW_UNWIND_FAIL, error, -1);
+			}
+			break;
+		case GOFLOW_PENDING_BODIES:
+		case GOFLOW_PENDING_WORKFLOW:
+			goflow_cascade_make_step(pending->frame, pending->node);
+			break;
+	}
+}
+
+/*
+ * Decides about everything that happened while nobody drove: results and
+ * failures of node mode, due times, ended children.  Each decision follows
+ * from the tables, so making it twice does no harm.
+ */
+void
+goflow_execution_resume(GoflowExecution *ex)
+{
+	TimestampTz now = GetCurrentTransactionStartTimestamp();
+	List	   *frames = list_copy(ex->now.frames);
+	List	   *pendings = list_copy(ex->now.pendings);
+	ListCell   *lc;
+
+	foreach(lc, pendings)
+		resume_pending(ex, lfirst(lc), now);
+	foreach(lc, frames)
+	{
+		GoflowFrame *frame = lfirst(lc);
+
+		for (int i = 0; i < frame->body->nnodes; i++)
+			if (frame->now.runs[i].state == GOFLOW_NODE_FAILED)
+				goflow_failure_apply(ex, frame, frame->body->nodes[i]);
+		goflow_cascade_settle_all(ex, frame);
+		goflow_frame_check_end(ex, frame);
+	}
+	list_free(frames);
+	list_free(pendings);
+}
+
 GoflowExecution *
 goflow_execution_create(GoflowExecutionRow *row, GoflowWrites *writes)
 {
-	MemoryContext old = MemoryContextSwitchTo(create_context());
-	GoflowExecution *ex = create(row, writes, CurrentMemoryContext);
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "goflow execution",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	GoflowExecution *ex = create(row, writes, context);
 
-	for (int i = 0; i < ex->body->nnodes; i++)
-		ex->now.runs[i].state = GOFLOW_NODE_IDLE;
 	decode_inputs(ex);
 	MemoryContextSwitchTo(old);
 	return ex;
@@ -277,18 +541,10 @@ goflow_execution_free(GoflowExecution *ex)
 {
 	ListCell   *lc;
 
-	/* they may hold temporary files */
-	foreach(lc, ex->tuplestores)
-		tuplestore_end(lfirst(lc));
+	forget_gone(ex);
+	foreach(lc, ex->now.frames)
+		goflow_frame_free(lfirst(lc));
 	MemoryContextDelete(ex->context);
-}
-
-/* Shows where the execution is; node -1: no current node. */
-void
-goflow_execution_track(GoflowExecution *ex, int node)
-{
-	goflow_tracker_set(ex->tracker, ex->total, ex->now.completed, ex->now.failed, ex->now.skipped);
-	goflow_tracker_node(ex->tracker, node);
 }
 
 void
@@ -297,40 +553,131 @@ goflow_execution_begin(GoflowExecution *ex)
 	ex->now.state = GOFLOW_EXECUTION_RUNNING;
 	if (ex->row->started_at == 0)
 		ex->row->started_at = GetCurrentTimestamp();
-	for (int i = 0; i < ex->definition->nvariables; i++)
+	if (ex->definition->timeout > 0 && !ex->is_inline)
 	{
-		GoflowExpr *initial = ex->definition->variables[i].initial;
-		bool		isnull = true;
-		Datum		value = (Datum) 0;
+		GoflowPending *pending = goflow_pending_create(ex, ex->root, NULL, GOFLOW_PENDING_TIMEOUT);
 
-		if (initial)
-			value = goflow_evaluate(ex, initial, &isnull, NULL, NULL);
-		goflow_execution_assign(ex, i, NULL, value, isnull);
+		pending->now.row.due_at = ex->row->started_at + ex->definition->timeout;
+		goflow_wake_timer(pending->now.row.due_at);
 	}
-	goflow_cascade_settle_all(ex);
+	goflow_frame_begin(ex, ex->root);
 }
 
-/*
- * Writes the journal row of a node instance that has ended, in state; counts
- * it.  started_at 0: it never ran.  duration: microseconds.
- */
-void
-goflow_execution_record(GoflowExecution *ex, GoflowNode *node, char state,
-						TimestampTz started_at, int duration, Jsonb *error)
+/* ---- what is stored ---- */
+
+static ArrayType *
+make_counters(GoflowExecution *ex)
 {
-	GoflowNodeRun *run = &ex->now.runs[node->position];
+	Datum		counters[COUNTERS];
+
+	counters[COUNTER_TOTAL] = Int32GetDatum(ex->now.total);
+	counters[COUNTER_COMPLETED] = Int32GetDatum(ex->now.past_completed);
+	counters[COUNTER_FAILED] = Int32GetDatum(ex->now.past_failed);
+	counters[COUNTER_SKIPPED] = Int32GetDatum(ex->now.past_skipped);
+	counters[COUNTER_SEQ] = Int32GetDatum(ex->now.seq);
+	counters[COUNTER_NEXT_FRAME] = Int32GetDatum(ex->now.next_frame);
+	counters[COUNTER_PARTIAL] = Int32GetDatum(ex->now.is_partial);
+	return construct_array(counters, COUNTERS, INT4OID, sizeof(int32), true, TYPALIGN_INT);
+}
+
+static GoflowFrameRow *
+make_frame_row(GoflowExecution *ex, GoflowFrame *frame)
+{
+	GoflowFrameRow *row = palloc0(sizeof(GoflowFrameRow));
+
+	row->execution_id = ex->row->id;
+	row->frame = frame->id;
+	row->parent = frame->parent ? frame->parent->id : 0;
+	row->node = frame->parent ? frame->body->owner->index : -1;
+	row->part = frame->body->part;
+	row->iteration = frame->iteration;
+	row->unwind = frame->now.unwind;
+	row->target = frame->now.target;
+	row->error = frame->now.error;
+	row->stored = frame->stored;
+	row->tid = frame->tid;
+	row->source = frame;
+	if (frame->parent == NULL)
+		row->counters = make_counters(ex);
+	return row;
+}
+
+/* Frame 0 has a row where the counters can't be had from its own journal alone. */
+static bool
+needs_root_row(GoflowExecution *ex)
+{
+	return ex->now.next_frame > 1 || ex->root->now.unwind != GOFLOW_UNWIND_NONE || ex->root->stored;
+}
+
+void
+goflow_execution_persist(GoflowExecution *ex)
+{
+	bool		is_done = goflow_execution_is_done(ex);
+	MemoryContext old = MemoryContextSwitchTo(ex->writes->context);
+	ListCell   *lc;
+
+	foreach(lc, ex->gone_frames)
+	{
+		GoflowFrame *frame = lfirst(lc);
+
+		if (frame->stored)
+			goflow_writes_add(ex->writes, GOFLOW_WRITE_FRAME_END, make_frame_row(ex, frame));
+	}
+	foreach(lc, ex->now.frames)
+	{
+		GoflowFrame *frame = lfirst(lc);
+
+		if (is_done)
+		{
+			if (frame->stored)
+				goflow_writes_add(ex->writes, GOFLOW_WRITE_FRAME_END, make_frame_row(ex, frame));
+			continue;
+		}
+		if (frame->parent ? frame->now.dirty || !frame->stored : needs_root_row(ex))
+			goflow_writes_add(ex->writes, GOFLOW_WRITE_FRAME, make_frame_row(ex, frame));
+		frame->now.dirty = false;
+	}
+	foreach(lc, ex->now.pendings)
+	{
+		GoflowPending *pending = lfirst(lc);
+
+		if (is_done)
+		{
+			if (pending->now.row.stored)
+				goflow_writes_add(ex->writes, GOFLOW_WRITE_PENDING_END, &pending->now.row);
+		}
+		else if (pending->now.dirty)
+			goflow_writes_add(ex->writes, GOFLOW_WRITE_PENDING, &pending->now.row);
+		pending->now.dirty = false;
+	}
+	MemoryContextSwitchTo(old);
+	forget_gone(ex);
+}
+
+/* Shows where the execution is; node -1: no current node. */
+void
+goflow_execution_track(GoflowExecution *ex, int node)
+{
+	goflow_tracker_set(ex->tracker, ex->now.total, ex->now.completed, ex->now.failed, ex->now.skipped);
+	goflow_tracker_node(ex->tracker, node);
+}
+
+static void
+write_journal(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, char state,
+			  TimestampTz started_at, int duration, Jsonb *error)
+{
+	GoflowNodeRun *run = goflow_run(frame, node);
 	MemoryContext old = MemoryContextSwitchTo(ex->writes->context);
 	GoflowNodeRow *row = palloc0(sizeof(GoflowNodeRow));
 	TimestampTz now = GetCurrentTimestamp();
 
-	run->state = state;
 	run->ended_at = now;
 	if (run->attempt == 0)
 		run->attempt = 1;
 	if (run->seq == 0)
 		run->seq = ++ex->now.seq;
-
 	row->execution_id = ex->row->id;
+	row->frame = frame->id;
 	row->node = node->index;
 	row->attempt = run->attempt;
 	row->state = state;
@@ -342,180 +689,72 @@ goflow_execution_record(GoflowExecution *ex, GoflowNode *node, char state,
 	row->error = error;
 	if (state == GOFLOW_NODE_COMPLETED && node->ncolumns > 0)
 		row->output = goflow_values_encode(node->columns, node->ncolumns, run->values, run->nulls);
-	goflow_writes_add(ex->writes, &ex->writes->nodes, row);
-
-	if (state == GOFLOW_NODE_COMPLETED && run->rows)
-	{
-		int			number = 0;
-		ListCell   *lc;
-
-		foreach(lc, goflow_rows_encode(node, run->rows))
-		{
-			GoflowChunkRow *chunk = palloc0(sizeof(GoflowChunkRow));
-
-			chunk->execution_id = ex->row->id;
-			chunk->node = node->index;
-			chunk->attempt = run->attempt;
-			chunk->chunk = number++;
-			chunk->rows = lfirst(lc);
-			goflow_writes_add(ex->writes, &ex->writes->chunks, chunk);
-		}
-	}
+	goflow_writes_add(ex->writes, GOFLOW_WRITE_NODE, row);
 	MemoryContextSwitchTo(old);
+}
 
+/* Writes the rows of a many-row node. */
+static void
+write_rows(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
+{
+	GoflowNodeRun *run = goflow_run(frame, node);
+	List	   *rows = NIL;
+	int			number = 0;
+	ListCell   *lc;
+
+	foreach(lc, goflow_rows_encode(node->row_columns, node->nrow_columns, run->rows))
+	{
+		GoflowChunkRow *chunk = palloc0(sizeof(GoflowChunkRow));
+
+		chunk->execution_id = ex->row->id;
+		chunk->frame = frame->id;
+		chunk->node = node->index;
+		chunk->attempt = run->attempt;
+		chunk->chunk = number++;
+		chunk->rows = lfirst(lc);
+		rows = lappend(rows, chunk);
+	}
+	goflow_chunks_write(rows);
+}
+
+/*
+ * Writes the journal row of a node instance that has ended, in state; counts
+ * it.  started_at 0: it never ran.  duration: microseconds.
+ */
+void
+goflow_execution_record(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, char state,
+						TimestampTz started_at, int duration, Jsonb *error)
+{
+	GoflowNodeRun *run = goflow_run(frame, node);
+
+	run->state = state;
+	write_journal(ex, frame, node, state, started_at, duration, error);
 	switch (state)
 	{
 		case GOFLOW_NODE_COMPLETED:
+			if (run->rows)
+				write_rows(ex, frame, node);
+			if (node->compensate)
+				goflow_compensate_note(ex, frame, node);
+			frame->now.completed++;
 			ex->now.completed++;
 			break;
 		case GOFLOW_NODE_FAILED:
+			frame->now.failed++;
 			ex->now.failed++;
 			break;
 		default:
+			frame->now.skipped++;
 			ex->now.skipped++;
 			break;
 	}
-	ex->now.open--;
+	frame->now.open--;
 	goflow_execution_track(ex, -1);
 }
 
-/* node NULL: the variable's first value.  The value is in the execution's memory. */
 void
-goflow_execution_assign(GoflowExecution *ex, int variable, GoflowNode *node, Datum value, bool isnull)
+goflow_execution_record_attempt(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node,
+								TimestampTz started_at, int duration, Jsonb *error)
 {
-	MemoryContext old = MemoryContextSwitchTo(ex->writes->context);
-	GoflowVariableRow *row = palloc0(sizeof(GoflowVariableRow));
-
-	row->execution_id = ex->row->id;
-	row->variable = variable;
-	row->seq = ++ex->now.seq;
-	row->node = node ? node->index : -1;
-	row->assigned_at = GetCurrentTimestamp();
-	if (!isnull)
-		row->value = goflow_value_encode(&ex->definition->variables[variable], value);
-	goflow_writes_add(ex->writes, &ex->writes->variables, row);
-	MemoryContextSwitchTo(old);
-
-	ex->now.variables[variable] = value;
-	ex->now.variable_nulls[variable] = isnull;
-}
-
-static Datum
-value_of_node(GoflowExecution *ex, GoflowNode *node, int column, bool *isnull)
-{
-	GoflowNodeRun *run = &ex->now.runs[node->position];
-
-	*isnull = true;
-	if (run->state != GOFLOW_NODE_COMPLETED)
-		return (Datum) 0;		/* skipped, or not reached from this entry */
-	if (run->values == NULL)
-	{
-		MemoryContext old = MemoryContextSwitchTo(ex->context);
-		Datum	   *values = palloc(node->ncolumns * sizeof(Datum));
-		bool	   *nulls = palloc(node->ncolumns * sizeof(bool));
-
-		if (run->output == NULL)
-			elog(ERROR, "node \"%s\" has no stored output", node->id);
-		goflow_values_decode(node->columns, node->ncolumns, run->output, values, nulls);
-		run->values = values;
-		run->nulls = nulls;
-		MemoryContextSwitchTo(old);
-	}
-	*isnull = run->nulls[column];
-	return run->values[column];
-}
-
-static Datum
-text_or_null(const char *string, bool *isnull)
-{
-	*isnull = string == NULL;
-	return string ? CStringGetTextDatum(string) : (Datum) 0;
-}
-
-static Datum
-value_of_execution(GoflowExecution *ex, int field, bool *isnull)
-{
-	*isnull = false;
-	switch (field)
-	{
-		case GOFLOW_EXECUTION_ID:
-			return UUIDPGetDatum(&ex->row->id);
-		case GOFLOW_EXECUTION_WORKFLOW:
-			return CStringGetTextDatum(ex->definition->name);
-		case GOFLOW_EXECUTION_VERSION:
-			return Int32GetDatum(ex->definition->version);
-		case GOFLOW_EXECUTION_RUN_AS:
-			return CStringGetTextDatum(GetUserNameFromId(ex->row->run_as, false));
-		case GOFLOW_EXECUTION_CREATED_AT:
-			return TimestampTzGetDatum(ex->row->created_at);
-		default:
-			elog(ERROR, "unknown execution field %d", field);
-	}
-}
-
-/* A column of NEW or OLD, by its number; 0: the whole row. */
-static Datum
-value_of_row(TupleTableSlot *row, int column, bool *isnull)
-{
-	*isnull = row == NULL;
-	if (row == NULL)
-		return (Datum) 0;		/* OLD of an insert, NEW of a delete */
-	if (column == 0)
-		return ExecFetchSlotHeapTupleDatum(row);
-	return slot_getattr(row, column, isnull);
-}
-
-/* The present value of a reference; valid as long as the execution's memory or the caller's. */
-Datum
-goflow_execution_value(GoflowExecution *ex, const GoflowRef *ref, bool *isnull)
-{
-	switch (ref->kind)
-	{
-		case GOFLOW_REF_INPUT:
-			*isnull = ex->input_nulls[ref->field];
-			return ex->inputs[ref->field];
-		case GOFLOW_REF_VARIABLE:
-			*isnull = ex->now.variable_nulls[ref->field];
-			return ex->now.variables[ref->field];
-		case GOFLOW_REF_NODE:
-			return value_of_node(ex, ref->node, ref->field, isnull);
-		case GOFLOW_REF_TRIGGER:
-			return text_or_null(ex->trigger[ref->field], isnull);
-		case GOFLOW_REF_EXECUTION:
-			return value_of_execution(ex, ref->field, isnull);
-		case GOFLOW_REF_NEW:
-			return value_of_row(ex->new_row, ref->field, isnull);
-		case GOFLOW_REF_OLD:
-			return value_of_row(ex->old_row, ref->field, isnull);
-	}
-	elog(ERROR, "unexpected reference kind %d", (int) ref->kind);
-}
-
-/* The rows of a many-row node: none if it did not complete. */
-Tuplestorestate *
-goflow_execution_rows(GoflowExecution *ex, GoflowNode *node)
-{
-	GoflowNodeRun *run = &ex->now.runs[node->position];
-
-	if (run->rows == NULL)
-	{
-		MemoryContext old = MemoryContextSwitchTo(ex->context);
-		Tuplestorestate *rows = tuplestore_begin_heap(true, true, work_mem);
-
-		MemoryContextSwitchTo(old);
-		goflow_execution_keep_rows(ex, node, rows);
-		if (run->state == GOFLOW_NODE_COMPLETED)
-			goflow_rows_decode(node, goflow_chunks_read(&ex->row->id, 0, node->index, run->attempt), rows);
-	}
-	return run->rows;
-}
-
-void
-goflow_execution_keep_rows(GoflowExecution *ex, GoflowNode *node, Tuplestorestate *rows)
-{
-	MemoryContext old = MemoryContextSwitchTo(ex->context);
-
-	ex->tuplestores = lappend(ex->tuplestores, rows);
-	ex->now.runs[node->position].rows = rows;
-	MemoryContextSwitchTo(old);
+	write_journal(ex, frame, node, GOFLOW_NODE_FAILED, started_at, duration, error);
 }

@@ -14,6 +14,23 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 
+/* Can an error of a node be anything but the caller's? */
+static bool
+handles_errors(GoflowDefinition *definition)
+{
+	if (definition->retry || definition->on_error > GOFLOW_ON_ERROR_FAIL)
+		return true;
+	for (int i = 0; i < definition->nnodes; i++)
+	{
+		GoflowNode *node = definition->nodes[i];
+
+		if (node->type == GOFLOW_TYPE_TRY || node->type == GOFLOW_TYPE_PARALLEL ||
+			node->retry || node->on_error > GOFLOW_ON_ERROR_FAIL)
+			return true;
+	}
+	return false;
+}
+
 /*
  * Runs an execution that is not stored yet to its end, and stores it.  With
  * raise, its error is raised (and its journal rolls back with it); without,
@@ -38,19 +55,24 @@ goflow_engine_run_inline(GoflowExecutionRow *row, bool raise)
 	ex = goflow_execution_create(row, writes);
 	ex->is_inline = true;
 
-	/* an error frees the execution with the caller's memory */
-	MemoryContextSetParent(ex->context, caller);
-	if (raise)
+	if (raise && !handles_errors(ex->definition))
 		goflow_segment_run_raising(ex);
 	else
-	{
-		GoflowBudget budget = {.nodes = PG_INT32_MAX};
+		while (!goflow_execution_is_done(ex))
+		{
+			GoflowBudget budget = {.nodes = PG_INT32_MAX};
 
-		(void) goflow_segment_run(ex, &budget);
-	}
+			(void) goflow_segment_run(ex, &budget);
+			goflow_writes_flush(writes, NULL);
+			ex->must_commit = false;
+			if (ex->withdrawn)
+				elog(ERROR, "a node of run() is not in this process");
+		}
 	AtEOXact_GUC(true, nest_level);
+	if (raise && ex->now.state != GOFLOW_EXECUTION_COMPLETED &&
+		ex->now.state != GOFLOW_EXECUTION_PARTIAL)
+		goflow_error_raise(ex->now.error, ex->definition->name);
 
-	Assert(goflow_execution_is_done(ex));
 	MemoryContextSwitchTo(caller);
 	row->state = ex->now.state;
 	row->started_at = ex->row->started_at;
@@ -59,8 +81,8 @@ goflow_engine_run_inline(GoflowExecutionRow *row, bool raise)
 		row->output = DatumGetJsonbPCopy(JsonbPGetDatum(ex->now.output));
 	if (ex->now.error)
 		row->error = DatumGetJsonbPCopy(JsonbPGetDatum(ex->now.error));
-	goflow_writes_add(writes, &writes->executions, row);
-	goflow_writes_flush(writes);
+	goflow_writes_add(writes, GOFLOW_WRITE_EXECUTION, row);
+	goflow_writes_flush(writes, NULL);
 	goflow_execution_free(ex);
 	MemoryContextDelete(context);
 }

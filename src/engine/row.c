@@ -278,7 +278,7 @@ evaluate_fully(Mapping *mapping, GoflowExecution *ex, NullableDatum *inputs)
 		elog(ERROR, "SPI_connect failed");
 	for (int i = 0; i < ex->definition->ninputs; i++)
 	{
-		Datum		value = goflow_evaluate(ex, mapping->exprs[i], &inputs[i].isnull, NULL, NULL);
+		Datum		value = goflow_evaluate(ex, NULL, mapping->exprs[i], &inputs[i].isnull, NULL, NULL);
 
 		inputs[i].value = value;
 		if (inputs[i].isnull || !mapping->at_once[i])
@@ -305,7 +305,7 @@ evaluate_simply(Mapping *mapping, GoflowExecution *ex, NullableDatum *inputs)
 	for (int i = 0; i < ex->definition->ninputs && is_pure; i++)
 		is_pure = !mapping->at_once[i] && goflow_evaluate_is_pure(mapping->exprs[i]);
 	for (int i = 0; i < ex->definition->ninputs && is_pure; i++)
-		inputs[i].value = goflow_evaluate(ex, mapping->exprs[i], &inputs[i].isnull, NULL, NULL);
+		inputs[i].value = goflow_evaluate(ex, NULL, mapping->exprs[i], &inputs[i].isnull, NULL, NULL);
 	SetUserIdAndSecContext(user, security_context);
 	return is_pure;
 }
@@ -326,8 +326,7 @@ goflow_row_evaluate(GoflowRowMapping *mapping_base, GoflowExecutionRow *row, Rel
 {
 	Mapping    *mapping = (Mapping *) mapping_base;
 	GoflowDefinition *definition = mapping->base.definition;
-	GoflowExecution ex = {.context = context, .row = row, .definition = definition,
-	.body = definition->body};
+	GoflowExecution ex = {.context = context, .row = row, .definition = definition};
 	ErrorContextCallback where = {.callback = say_where, .arg = mapping_base,
 	.previous = error_context_stack};
 

@@ -31,7 +31,9 @@
 typedef struct Position
 {
 	GoflowExecution *ex;
+	GoflowFrame *frame;
 	GoflowNode *node;			/* NULL: the workflow itself */
+	GoflowCompensationRow *compensation;	/* being undone, or NULL */
 	int			ran;			/* nodes run in this segment */
 } Position;
 
@@ -42,7 +44,7 @@ describe_position(void *arg)
 
 	if (at->node)
 		errcontext("node \"%s\" of workflow \"%s\", version %d",
-				   at->node->id, at->ex->definition->name, at->ex->definition->version);
+				   at->node->path, at->ex->definition->name, at->ex->definition->version);
 	else
 		errcontext("workflow \"%s\", version %d",
 				   at->ex->definition->name, at->ex->definition->version);
@@ -52,7 +54,19 @@ describe_position(void *arg)
 static bool
 may_join(GoflowExecution *ex, GoflowNode *node)
 {
-	if (ex->is_inline || node->type == GOFLOW_TYPE_TRIGGER || node->type == GOFLOW_TYPE_DELAY)
+	if (!node->is_atomic)
+	{
+		if (ex->is_inline)
+			ereport(ERROR,
+					(errcode(ERRCODE_GOFLOW_MUST_WAIT),
+					 errmsg("run() cannot run node \"%s\" of workflow \"%s\"", node->path,
+							ex->definition->name),
+					 errdetail("Its \"atomic\" is false: it needs to be outside of a transaction."),
+					 errhint("Use goflow.start().")));
+		return false;
+	}
+	if (ex->is_inline || node->type == GOFLOW_TYPE_TRIGGER || node->type == GOFLOW_TYPE_DELAY ||
+		node->type == GOFLOW_TYPE_TRY || node->type == GOFLOW_TYPE_PARALLEL)
 		return true;
 	if (ex->alone)
 		return false;
@@ -67,50 +81,61 @@ may_join(GoflowExecution *ex, GoflowNode *node)
 	}
 }
 
-/* Runs one node and what follows from it. */
-static void
-run_node(GoflowExecution *ex, GoflowNode *node)
+/* Runs a node, and what its settings ask for around it; false: it waits. */
+static bool
+execute(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 {
-	GoflowNodeRun *run = &ex->now.runs[node->position];
-	TimestampTz started_at = GetCurrentTimestamp();
-	instr_time	before;
-	instr_time	after;
-	int64		duration;
 	int			level = 0;
 	bool		ended;
 
-	run->state = GOFLOW_NODE_RUNNING;
-	if (run->attempt == 0)
-		run->attempt = 1;
-	goflow_execution_track(ex, node->index);
-
-	INSTR_TIME_SET_CURRENT(before);
 	if (!ex->is_inline)
-		goflow_session_node_begin(&node->settings, true);
+		goflow_session_node_begin(&node->settings, true, node->timeout);
 	else if (node->settings.count > 0)
 	{
 		level = NewGUCNestLevel();
 		goflow_settings_apply(&node->settings);
 	}
-	ended = goflow_node_execute(ex, node);
+	ended = goflow_node_execute(ex, frame, node);
 	if (level > 0)
 		AtEOXact_GUC(true, level);
-	if (!ended)
-	{
-		run->state = GOFLOW_NODE_WAITING;
-		if (!ex->is_inline)
-			goflow_session_node_end();
-		return;
-	}
 	if (!ex->is_inline)
 	{
 		goflow_session_node_end();
 
 		/* also when the node swallowed the cancel */
-		if (goflow_session_fuse_burnt() || goflow_session_must_run_alone())
+		if (goflow_session_fuse_burnt() || goflow_session_timed_out() ||
+			goflow_session_must_run_alone())
 			ereport(ERROR,
 					(errcode(ERRCODE_QUERY_CANCELED),
-					 errmsg_internal("node \"%s\" cannot run in a batch", node->id)));
+					 errmsg_internal("node \"%s\" cannot run in a batch", node->path)));
+	}
+	return ended;
+}
+
+/* Runs one node and what follows from it. */
+static void
+run_node(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
+{
+	GoflowNodeRun *run = goflow_run(frame, node);
+	TimestampTz started_at = GetCurrentTimestamp();
+	instr_time	before;
+	instr_time	after;
+	int64		duration;
+
+	run->state = GOFLOW_NODE_RUNNING;
+	if (run->attempt == 0)
+		run->attempt = 1;
+	/* what a retry waited for has come */
+	if (run->pending && run->pending->now.row.kind == GOFLOW_PENDING_RETRY)
+		goflow_pending_end(ex, run->pending);
+	goflow_execution_track(ex, node->index);
+
+	INSTR_TIME_SET_CURRENT(before);
+	if (!execute(ex, frame, node))
+	{
+		run->state = run->pending->now.row.kind == GOFLOW_PENDING_BODIES ?
+			GOFLOW_NODE_RUNNING : GOFLOW_NODE_WAITING;
+		return;
 	}
 	INSTR_TIME_SET_CURRENT(after);
 	INSTR_TIME_SUBTRACT(after, before);
@@ -118,40 +143,105 @@ run_node(GoflowExecution *ex, GoflowNode *node)
 	if (!ex->is_inline)
 		goflow_speed_learn(ex->definition->workflow_id, node->index, duration);
 
-	goflow_execution_record(ex, node, GOFLOW_NODE_COMPLETED, started_at,
+	goflow_execution_record(ex, frame, node, GOFLOW_NODE_COMPLETED, started_at,
 							Min(duration, PG_INT32_MAX), NULL);
-	goflow_cascade_ended(ex, node);
+	if (run->port == 1 && node->loop)
+		goflow_frame_stop(ex, frame, node->type == GOFLOW_TYPE_BREAK ? GOFLOW_UNWIND_BREAK :
+						  GOFLOW_UNWIND_CONTINUE, NULL, node->loop->index);
+	goflow_cascade_ended(ex, frame, node);
 }
 
-/* Nothing is open any more: the workflow's output, and its end. */
+/* A node that has begun makes a step. */
 static void
-complete(GoflowExecution *ex)
+step_node(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 {
-	GoflowDefinition *definition = ex->definition;
+	if (!ex->is_inline)
+		goflow_session_node_begin(NULL, false, 0);
+	if (goflow_run(frame, node)->pending->now.row.kind == GOFLOW_PENDING_WORKFLOW)
+		goflow_child_step(ex, frame, node);
+	else
+		goflow_body_step(ex, frame, node);
+	if (!ex->is_inline)
+		goflow_session_node_end();
+}
 
-	if (definition->noutputs > 0)
+/* Frame 0 has ended, and nothing is left to undo. */
+static void
+finish(GoflowExecution *ex)
+{
+	switch (ex->root->now.unwind)
 	{
-		int			n = definition->noutputs;
-		char	  **names = palloc(n * sizeof(char *));
-		Oid		   *types = palloc(n * sizeof(Oid));
-		Datum	   *values = palloc(n * sizeof(Datum));
-		bool	   *nulls = palloc(n * sizeof(bool));
-		MemoryContext old;
+		case GOFLOW_UNWIND_NONE:
+			if (!ex->is_inline)
+				goflow_session_node_begin(NULL, false, 0);
+			ex->now.output = goflow_frame_output(ex, ex->root);
+			if (!ex->is_inline)
+				goflow_session_node_end();
+			if (ex->now.output)
+			{
+				MemoryContext old = MemoryContextSwitchTo(ex->context);
 
-		if (!ex->is_inline)
-			goflow_session_node_begin(NULL, false);
-		for (int i = 0; i < n; i++)
-		{
-			names[i] = definition->outputs[i].name;
-			values[i] = goflow_evaluate(ex, definition->outputs[i].expr, &nulls[i], &types[i], NULL);
-		}
-		old = MemoryContextSwitchTo(ex->context);
-		ex->now.output = goflow_fields_to_jsonb(names, types, n, values, nulls);
-		MemoryContextSwitchTo(old);
-		if (!ex->is_inline)
-			goflow_session_node_end();
+				ex->now.output = DatumGetJsonbPCopy(JsonbPGetDatum(ex->now.output));
+				MemoryContextSwitchTo(old);
+			}
+			ex->now.state = ex->now.is_partial ? GOFLOW_EXECUTION_PARTIAL : GOFLOW_EXECUTION_COMPLETED;
+			break;
+		case GOFLOW_UNWIND_CANCEL:
+			ex->now.state = GOFLOW_EXECUTION_CANCELLED;
+			ex->now.error = ex->root->now.error;
+			break;
+		default:
+			ex->now.state = GOFLOW_EXECUTION_FAILED;
+			ex->now.error = ex->root->now.error;
+			break;
 	}
-	ex->now.state = GOFLOW_EXECUTION_COMPLETED;
+}
+
+/*
+ * Frame 0 has ended: undoes one node if there is one to undo, else finishes.
+ * True: there is more to do.
+ */
+static bool
+wind_up(Position *at)
+{
+	GoflowExecution *ex = at->ex;
+
+	if (ex->root->now.unwind != GOFLOW_UNWIND_NONE && goflow_compensate_needed(ex))
+	{
+		if (!ex->now.compensating)
+		{
+			/* what is to be undone must be stored first */
+			ex->now.compensating = true;
+			ex->must_commit = true;
+			return true;
+		}
+		at->compensation = goflow_compensate_next(ex);
+		if (at->compensation)
+		{
+			at->node = ex->definition->nodes[at->compensation->node];
+			if (!ex->is_inline)
+				goflow_session_node_begin(&at->node->settings, false, 0);
+			goflow_compensate_run(ex, at->compensation);
+			if (!ex->is_inline)
+				goflow_session_node_end();
+			return true;
+		}
+	}
+	finish(ex);
+	return false;
+}
+
+static void
+offer(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
+{
+	GoflowNodeRun *run = goflow_run(frame, node);
+
+	if (run->pending && run->pending->now.row.kind == GOFLOW_PENDING_RETRY)
+		goflow_pending_end(ex, run->pending);
+	run->state = GOFLOW_NODE_RUNNING;
+	run->to_offer = true;
+	run->attempt = Max(run->attempt, 1);
+	run->seq = ++ex->now.seq;
 }
 
 /* Runs nodes until none is ready or the budget is spent, or one only. */
@@ -162,53 +252,48 @@ run_nodes(Position *at, GoflowBudget *budget, bool only_one)
 	MemoryContext node_context = AllocSetContextCreate(CurrentMemoryContext, "goflow node",
 													   ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(node_context);
-	GoflowSegmentEnd end = GOFLOW_SEGMENT_BLOCKED;
+	GoflowSegmentEnd end = GOFLOW_SEGMENT_FULL;
 
 	if (!ex->started)
 	{
 		goflow_execution_begin(ex);
 		ex->started = true;
 	}
-	for (;;)
+	while (!(only_one && at->ran == 1) && !ex->must_commit)
 	{
 		GoflowNode *node;
 
 		CHECK_FOR_INTERRUPTS();
 		at->node = NULL;
-		if (only_one && at->ran == 1)
-		{
-			end = GOFLOW_SEGMENT_FULL;
-			break;
-		}
-		node = goflow_cascade_next(ex);
-		if (node == NULL)
-		{
-			if (ex->now.open == 0)
-			{
-				complete(ex);
-				end = GOFLOW_SEGMENT_DONE;
-			}
-			break;
-		}
 		if (budget->nodes <= 0 ||
 			(budget->deadline != 0 && budget->ran > 0 && GetCurrentTimestamp() >= budget->deadline))
-		{
-			goflow_cascade_put_back(ex, node);
-			end = GOFLOW_SEGMENT_FULL;
 			break;
-		}
-		at->node = node;
-		if (!may_join(ex, node))
+		node = goflow_cascade_next(ex, &at->frame);
+		if (node == NULL)
 		{
-			GoflowNodeRun *run = &ex->now.runs[node->position];
-
-			run->state = GOFLOW_NODE_RUNNING;
-			run->to_offer = true;
-			run->attempt = Max(run->attempt, 1);
-			run->seq = ++ex->now.seq;
-			continue;
+			end = GOFLOW_SEGMENT_BLOCKED;
+			if (!ex->root->now.ended)
+				break;
+			end = wind_up(at) ? GOFLOW_SEGMENT_FULL : GOFLOW_SEGMENT_DONE;
+			if (end == GOFLOW_SEGMENT_DONE)
+				break;
+			if (at->compensation)
+				goflow_compensate_done(ex, at->compensation, NULL);
+			at->compensation = NULL;
 		}
-		run_node(ex, node);
+		else
+		{
+			at->node = node;
+			if (goflow_run(at->frame, node)->is_stepping)
+				step_node(ex, at->frame, node);
+			else if (may_join(ex, node))
+				run_node(ex, at->frame, node);
+			else
+			{
+				offer(ex, at->frame, node);
+				continue;
+			}
+		}
 		at->ran++;
 		budget->nodes--;
 		budget->ran++;
@@ -219,52 +304,96 @@ run_nodes(Position *at, GoflowBudget *budget, bool only_one)
 	return end;
 }
 
-/*
- * What an error of a segment means.  True: run the segment again.  False: the
- * execution has failed.
- */
-static bool
+static Jsonb *
+keep_error(Position *at, ErrorData *error)
+{
+	GoflowExecution *ex = at->ex;
+	GoflowNode *node = at->node;
+	MemoryContext old = MemoryContextSwitchTo(ex->context);
+	int			attempt = node && !at->compensation ? Max(goflow_run(at->frame, node)->attempt, 1) : 0;
+	Jsonb	   *json;
+
+	if (node && !ex->is_inline && goflow_session_timed_out())
+		json = goflow_error_make(ERRCODE_GOFLOW_EXECUTION_TIMEOUT,
+								 psprintf("node \"%s\" timed out", node->path), NULL, node, attempt);
+	else
+		json = goflow_error_to_jsonb(error, node, attempt);
+	MemoryContextSwitchTo(old);
+	return json;
+}
+
+/* What an error of a segment, which has been undone, means. */
+static void
 judge(Position *at, ErrorData *error)
 {
 	GoflowExecution *ex = at->ex;
 	GoflowNode *node = at->node;
+	GoflowNodeRun *run = NULL;
 	Jsonb	   *json;
-	MemoryContext old;
 
-	if (node && !ex->is_inline && goflow_session_fuse_burnt())
+	if (node && !ex->is_inline && !goflow_session_timed_out())
 	{
-		goflow_speed_set(ex->definition->workflow_id, node->index, GOFLOW_SPEED_SLOW);
-		return true;
-	}
-	if (node && !ex->is_inline && goflow_session_must_run_alone())
-	{
-		goflow_speed_set(ex->definition->workflow_id, node->index, GOFLOW_SPEED_ALONE);
-		return true;
+		if (goflow_session_fuse_burnt())
+		{
+			goflow_speed_set(ex->definition->workflow_id, node->index, GOFLOW_SPEED_SLOW);
+			return;
+		}
+		if (goflow_session_must_run_alone() && at->compensation == NULL)
+		{
+			goflow_speed_set(ex->definition->workflow_id, node->index, GOFLOW_SPEED_ALONE);
+			return;
+		}
 	}
 	if (at->ran > 0)
 	{
 		ex->careful = true;
-		return true;
+		return;
 	}
 
-	old = MemoryContextSwitchTo(ex->context);
-	json = goflow_error_to_jsonb(error, node, node ? Max(ex->now.runs[node->position].attempt, 1) : 0);
-	MemoryContextSwitchTo(old);
-	ex->started = true;
-	if (ex->row->started_at == 0)
-		ex->row->started_at = GetCurrentTimestamp();
-	if (node)
+	json = keep_error(at, error);
+	if (at->compensation)
 	{
-		/* the restore put it back into the list of ready nodes, which stop() clears */
-		goflow_execution_record(ex, node, GOFLOW_NODE_FAILED, 0, 0, json);
+		goflow_compensate_done(ex, at->compensation, json);
+		return;
 	}
-	goflow_cascade_stop(ex, GOFLOW_EXECUTION_FAILED, json);
-	return false;
+	if (node == NULL)
+	{
+		/* a first value, or the output: the workflow's own */
+		ex->started = true;
+		ex->now.state = GOFLOW_EXECUTION_RUNNING;
+		if (ex->row->started_at == 0)
+			ex->row->started_at = GetCurrentTimestamp();
+		if (ex->root->now.ended)
+		{
+			ex->root->now.unwind = GOFLOW_UNWIND_FAIL;
+			ex->root->now.error = json;
+		}
+		else
+			goflow_frame_stop(ex, ex->root, GOFLOW_UNWIND_FAIL, json, -1);
+		return;
+	}
+
+	run = goflow_run(at->frame, node);
+	if (run->pending && run->pending->now.row.kind == GOFLOW_PENDING_BODIES)
+	{
+		GoflowPendingRow *row = &run->pending->now.row;
+
+		/* an error on the way to a finally: it can't be reached */
+		if (node->type == GOFLOW_TYPE_TRY && row->unwind != GOFLOW_UNWIND_NONE)
+			row->phase = node->ncatches + 1;
+		goflow_body_wind(ex, at->frame, node, GOFLOW_UNWIND_FAIL, json, -1);
+	}
+	else
+	{
+		/* the restore put it back into the list of ready nodes */
+		run->state = GOFLOW_NODE_RUNNING;
+		goflow_node_failed(ex, at->frame, node, json, 0, 0);
+	}
 }
 
 /*
  * Drives an execution as far as it goes within the budget.  In a worker, or in
- * run() when its errors are not to be raised.
+ * run() when it must see errors.
  */
 GoflowSegmentEnd
 goflow_segment_run(GoflowExecution *ex, GoflowBudget *budget)
@@ -274,8 +403,8 @@ goflow_segment_run(GoflowExecution *ex, GoflowBudget *budget)
 
 	for (;;)
 	{
-		volatile GoflowSegmentEnd end = GOFLOW_SEGMENT_BLOCKED;
-		volatile bool again = false;
+		volatile GoflowSegmentEnd end = GOFLOW_SEGMENT_FULL;
+		volatile bool failed = false;
 		bool		was_started = ex->started;
 		GoflowBudget before = *budget;
 		GoflowWritesMark mark = goflow_writes_mark(ex->writes);
@@ -284,6 +413,7 @@ goflow_segment_run(GoflowExecution *ex, GoflowBudget *budget)
 		ErrorContextCallback *caller_callback = error_context_stack;
 
 		at.node = NULL;
+		at.compensation = NULL;
 		at.ran = 0;
 		goflow_execution_save(ex);
 		context.previous = error_context_stack;
@@ -318,25 +448,24 @@ goflow_segment_run(GoflowExecution *ex, GoflowBudget *budget)
 			MemoryContextSwitchTo(caller_context);
 			CurrentResourceOwner = caller_owner;
 
-			if (!goflow_session_fuse_burnt() &&
+			if (!ex->is_inline && !goflow_session_fuse_burnt() &&
 				(error->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED ||
-				 error->sqlerrcode == ERRCODE_T_R_SERIALIZATION_FAILURE) &&
-				!ex->is_inline)
+				 error->sqlerrcode == ERRCODE_T_R_SERIALIZATION_FAILURE))
 				ReThrowError(error);
 
 			goflow_execution_restore(ex);
 			goflow_writes_go_back(ex->writes, &mark);
 			ex->started = was_started;
 			*budget = before;
-			again = judge(&at, error);
-			if (!again)
-				end = GOFLOW_SEGMENT_DONE;
+			judge(&at, error);
+			failed = true;
 			FreeErrorData(error);
 		}
 		PG_END_TRY();
 
 		/* node by node, a segment that is full only means that one more is to come */
-		if (!again && !(ex->careful && end == GOFLOW_SEGMENT_FULL && at.ran == 1 && budget->nodes > 0))
+		if (!failed &&
+			!(ex->careful && end == GOFLOW_SEGMENT_FULL && !ex->must_commit && at.ran > 0))
 			return end;
 	}
 }

@@ -43,7 +43,12 @@
 #include "utils/snapmgr.h"
 #include "utils/timeout.h"
 
+/* A node that swallows its timeout is told again so often. */
+#define TIMEOUT_REPEAT_MS 50
+
 static TimeoutId fuse_timeout = MAX_TIMEOUTS;
+static TimeoutId node_timeout = MAX_TIMEOUTS;
+static volatile sig_atomic_t timed_out = false;
 static volatile sig_atomic_t fuse_burnt = false;
 static volatile sig_atomic_t may_cancel = false;
 static int	nest_level;
@@ -57,6 +62,15 @@ static void
 burn_fuse(void)
 {
 	fuse_burnt = true;
+	InterruptPending = true;
+	QueryCancelPending = true;
+	SetLatch(MyLatch);
+}
+
+static void
+time_out(void)
+{
+	timed_out = true;
 	InterruptPending = true;
 	QueryCancelPending = true;
 	SetLatch(MyLatch);
@@ -85,6 +99,7 @@ void
 goflow_session_init(void)
 {
 	fuse_timeout = RegisterTimeout(USER_TIMEOUT, burn_fuse);
+	node_timeout = RegisterTimeout(USER_TIMEOUT, time_out);
 }
 
 static bool
@@ -132,7 +147,7 @@ goflow_session_transaction_ended(bool is_committed)
 }
 
 void
-goflow_session_node_begin(const GoflowSettings *settings, bool fuse)
+goflow_session_node_begin(const GoflowSettings *settings, bool fuse, int64 timeout)
 {
 	SetCurrentStatementStartTimestamp();
 	nest_level = NewGUCNestLevel();
@@ -141,11 +156,14 @@ goflow_session_node_begin(const GoflowSettings *settings, bool fuse)
 	xact_flags = MyXactFlags;
 	goflow_utility_seen = false;
 	fuse_burnt = false;
+	timed_out = false;
 	goflow_session_allow_cancel(true);
 	if (fuse)
 		enable_timeout_every(fuse_timeout,
 							 TimestampTzPlusMilliseconds(GetCurrentTimestamp(), goflow_fuse),
 							 goflow_fuse);
+	if (timeout > 0)
+		enable_timeout_every(node_timeout, GetCurrentTimestamp() + timeout, TIMEOUT_REPEAT_MS);
 	if (StatementTimeout > 0)
 		enable_timeout_after(STATEMENT_TIMEOUT, StatementTimeout);
 }
@@ -170,9 +188,11 @@ goflow_session_fuse_off(void)
 {
 	if (fuse_timeout != MAX_TIMEOUTS && get_timeout_active(fuse_timeout))
 		disable_timeout(fuse_timeout, false);
+	if (node_timeout != MAX_TIMEOUTS && get_timeout_active(node_timeout))
+		disable_timeout(node_timeout, false);
 	if (get_timeout_active(STATEMENT_TIMEOUT))
 		disable_timeout(STATEMENT_TIMEOUT, true);
-	if (fuse_burnt || get_timeout_indicator(STATEMENT_TIMEOUT, true))
+	if (fuse_burnt || timed_out || get_timeout_indicator(STATEMENT_TIMEOUT, true))
 		QueryCancelPending = false;
 }
 
@@ -181,6 +201,13 @@ bool
 goflow_session_fuse_burnt(void)
 {
 	return fuse_burnt;
+}
+
+/* True if the node took longer than its own "timeout". */
+bool
+goflow_session_timed_out(void)
+{
+	return timed_out;
 }
 
 /* True if the node did something whose traces a subtransaction does not bound. */

@@ -3,20 +3,38 @@
  *		An execution in memory, and what the files of the engine call of each
  *		other.
  *
- *	execution.c	load, save and restore; journal rows; values of references
+ *	execution.c	load, create, save and restore; journal rows; persistence
+ *	frame.c		frames: runs of a body
  *	cascade.c	what becomes ready, skipped or cancelled when a node ended
+ *	failure.c	what an error does: retry, on_error, unwinding
+ *	body.c		loop, try and parallel: nodes that run bodies
+ *	child.c		workflow nodes
+ *	compensate.c	undoing what completed
+ *	lookup.c	present values of references
  *	evaluate.c	plans of SQL texts and expressions; coercion
- *	node.c		what each node type does
+ *	node.c		what each simple node type does
+ *	data.c		map, filter, reduce, merge, split; items of loops
  *	value.c		text form of typed values, and jsonb of them
  *	error.c		errors as jsonb and back
- *	session.c	settings, hygiene and the fuse around a node
+ *	session.c	settings, hygiene, fuse and timeout around a node
  *	segment.c	runs ready nodes of one execution in a subtransaction
  *	driver.c	batches of executions, node mode: whole transactions in a worker
  *	inline.c	run(): an execution in the caller's session and transaction
+ *	input.c		inputs of an execution from a jsonb object
  *	row.c		inputs of an execution that a changed row starts
  *
  * Only the process that drives an execution has it in memory, so nothing here
  * is locked.
+ *
+ * Frames.  A frame is one run of a body: of the workflow's own (frame 0), of a
+ * loop's (one per iteration), of a try's or of a parallel's.  Each has a
+ * GoflowNodeRun per node of its body.  Frames form a tree; names are looked up
+ * from the inside to the outside.  A frame's number is the journal's key.
+ *
+ * Pendings.  A node that has begun and not ended when its step returns (it
+ * waits for a moment, a child execution or the frames of its own bodies) has
+ * a GoflowPending.  Frames and pendings that are open at a commit have rows;
+ * those that come and go within a batch leave no trace but the journal.
  */
 #ifndef GOFLOW_STATE_H
 #define GOFLOW_STATE_H
@@ -26,12 +44,27 @@
 #include "store/store.h"
 #include "utils/tuplestore.h"
 
+/*
+ * How a frame, or a node with bodies, is being ended other than by running to
+ * its end; also in the tables.
+ */
+#define GOFLOW_UNWIND_NONE 0
+#define GOFLOW_UNWIND_FAIL 'f'
+#define GOFLOW_UNWIND_CANCEL 'x'
+#define GOFLOW_UNWIND_BREAK 'b'
+#define GOFLOW_UNWIND_CONTINUE 'c'
+
+typedef struct GoflowPending GoflowPending;
+typedef struct GoflowFrame GoflowFrame;
+
 /* One node instance. */
 typedef struct GoflowNodeRun
 {
 	char		state;			/* GoflowNodeState */
 	bool		reachable;		/* from the execution's entry */
 	bool		to_offer;		/* is to run in node mode: offered after the commit */
+	bool		is_stepping;	/* in the ready list for a step of its pending */
+	bool		is_listed;		/* in the ready list, though perhaps not wanted there any more */
 	int16		attempt;		/* 1 for the first; 0: none yet */
 	int16		port;			/* port taken, -1: none */
 	int32		seq;
@@ -39,24 +72,94 @@ typedef struct GoflowNodeRun
 	Datum	   *values;			/* of its columns; NULL until decoded or run */
 	bool	   *nulls;
 	ArrayType  *output;			/* text form, as read from the journal */
+	Jsonb	   *error;			/* of a failed one */
 	Tuplestorestate *rows;		/* of a many-row node; NULL until read or run */
-	GoflowTimerRow *timer;		/* while waiting */
+	GoflowPending *pending;		/* or NULL */
+
+	/* the present item, of map, filter, reduce and split */
+	Datum	   *items;
+	bool	   *item_nulls;
+	int64		index;
+	Datum		acc;
+	bool		acc_null;
 } GoflowNodeRun;
 
-/* What a rolled-back segment undoes. */
-typedef struct GoflowVarying
+/* What of a pending a rolled-back segment undoes. */
+typedef struct GoflowPendingState
+{
+	GoflowPendingRow row;
+	int			live;			/* open frames of its bodies */
+	bool		dirty;			/* differs from its row */
+} GoflowPendingState;
+
+struct GoflowPending
+{
+	GoflowFrame *frame;
+	GoflowNode *node;			/* NULL: of the execution itself */
+	GoflowPendingState now;
+	GoflowPendingState saved;
+
+	/* the chunk of items read last */
+	int			chunk;			/* -1: none */
+	Datum	   *elements;
+	bool	   *element_nulls;
+	int			nelements;
+	MemoryContext chunk_context;
+};
+
+/* What of a frame a rolled-back segment undoes. */
+typedef struct GoflowFrameState
 {
 	GoflowNodeRun *runs;		/* by position in the body */
-	Datum	   *variables;
+	Datum	   *variables;		/* of this body */
 	bool	   *variable_nulls;
 	int16	   *ready;			/* ring of positions, capacity nnodes */
 	int			ready_head;
 	int			ready_count;
+	int			open;			/* reachable nodes that have not ended */
 	int			completed;
 	int			failed;
 	int			skipped;		/* skipped and cancelled */
-	int			open;			/* reachable nodes that have not ended */
+	char		unwind;
+	int16		target;			/* the loop of a break or continue */
+	Jsonb	   *error;			/* error.* of a catch, or what it is being ended with */
+	bool		ended;			/* its owner has been told */
+	bool		dirty;
+} GoflowFrameState;
+
+struct GoflowFrame
+{
+	int32		id;
+	GoflowBody *body;
+	GoflowFrame *parent;		/* NULL: frame 0 */
+	int64		iteration;
+	MemoryContext context;		/* dies with the frame */
+	uint64		segment;		/* in which it was made */
+	bool		stored;			/* has a row, at tid */
+	ItemPointerData tid;
+	Datum	   *items;			/* of a loop's iteration; NULL until read */
+	bool	   *item_nulls;
+	List	   *tuplestores;	/* to end with the frame */
+	GoflowFrameState now;
+	GoflowFrameState saved;
+};
+
+/* What of the execution itself a rolled-back segment undoes. */
+typedef struct GoflowVarying
+{
+	List	   *frames;			/* open ones, frame 0 first */
+	List	   *pendings;
+	int			total;
+	int			completed;		/* of all frames */
+	int			failed;
+	int			skipped;
+	int			past_completed; /* of frames that have gone */
+	int			past_failed;
+	int			past_skipped;
 	int32		seq;
+	int32		next_frame;
+	bool		is_partial;		/* went on after a failure */
+	bool		compensating;
 	char		state;			/* GoflowExecutionState it will have */
 	Jsonb	   *output;
 	Jsonb	   *error;
@@ -67,7 +170,7 @@ typedef struct GoflowExecution
 	MemoryContext context;
 	GoflowExecutionRow *row;
 	GoflowDefinition *definition;
-	GoflowBody *body;			/* frame 0 */
+	GoflowFrame *root;
 	GoflowWrites *writes;		/* of the transaction that drives it */
 	GoflowTrackerSlot *tracker;
 
@@ -76,23 +179,30 @@ typedef struct GoflowExecution
 	char	   *trigger[GOFLOW_TRIGGER_FIELDS]; /* NULL: SQL NULL */
 	TupleTableSlot *new_row;	/* NEW and OLD of a row trigger, or NULL (row.c) */
 	TupleTableSlot *old_row;
-	List	   *tuplestores;	/* to end with the execution */
-	int			total;			/* reachable nodes */
 
+	uint64		segment;		/* counts goflow_execution_save() */
+	List	   *gone_frames;	/* ended, to be forgotten when the segment is safe */
+	List	   *gone_pendings;
+	List	   *compensations;	/* GoflowCompensationRow *, to be done; read once */
+	bool		compensations_read;
 	GoflowVarying now;
 	GoflowVarying saved;
 
 	bool		careful;		/* a subtransaction per node */
 	bool		alone;			/* a transaction per node, after an error of a whole batch */
 	bool		is_inline;		/* run() */
-	bool		started;		/* first values of the variables are set */
-	bool		inactive;		/* was finished or gone when it was loaded */
+	bool		started;		/* its first segment is done */
+	bool		inactive;		/* was finished when it was loaded */
+	bool		must_commit;	/* nothing more may run before what is buffered is stored */
 	List	   *withdrawn;		/* GoflowInstance * cancelled while running, told after commit */
 	const char *cancel_reason;	/* with cancel_requested */
 	bool		cancel_requested;
 } GoflowExecution;
 
 #define goflow_execution_is_done(ex) goflow_execution_is_finished((ex)->now.state)
+
+/* A node in a frame: what most of the engine's functions are about. */
+#define goflow_run(frame, node) (&(frame)->now.runs[(node)->position])
 
 /* ---- execution.c ---- */
 
@@ -102,6 +212,9 @@ typedef struct GoflowExecution
  */
 extern GoflowExecution *goflow_execution_load(const pg_uuid_t *id, GoflowWrites *writes,
 											  const GoflowInstance *instances, int ninstances);
+
+/* After loading, by the driver: decides about everything that happened meanwhile. */
+extern void goflow_execution_resume(GoflowExecution *ex);
 
 /* Makes one that is not stored yet: run(). */
 extern GoflowExecution *goflow_execution_create(GoflowExecutionRow *row, GoflowWrites *writes);
@@ -113,61 +226,177 @@ extern void goflow_execution_track(GoflowExecution *ex, int node);
 /* Sets first values of variables and readies the entry nodes, once in an execution's life. */
 extern void goflow_execution_begin(GoflowExecution *ex);
 
+/* Buffers the rows of frames and pendings that are to survive the commit. */
+extern void goflow_execution_persist(GoflowExecution *ex);
+
 /* A node instance ended: journal row, counters. */
-extern void goflow_execution_record(GoflowExecution *ex, GoflowNode *node, char state,
-									TimestampTz started_at, int duration, Jsonb *error);
-extern void goflow_execution_assign(GoflowExecution *ex, int variable, GoflowNode *node,
-									Datum value, bool isnull);
-extern Datum goflow_execution_value(GoflowExecution *ex, const GoflowRef *ref, bool *isnull);
-extern Tuplestorestate *goflow_execution_rows(GoflowExecution *ex, GoflowNode *node);
-extern void goflow_execution_keep_rows(GoflowExecution *ex, GoflowNode *node, Tuplestorestate *rows);
+extern void goflow_execution_record(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node,
+									char state, TimestampTz started_at, int duration, Jsonb *error);
+
+/* The journal row of an attempt that is not the last. */
+extern void goflow_execution_record_attempt(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node,
+											TimestampTz started_at, int duration, Jsonb *error);
+extern GoflowPending *goflow_pending_create(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node,
+											char kind);
+extern void goflow_pending_end(GoflowExecution *ex, GoflowPending *pending);
+
+/* ---- frame.c ---- */
+extern GoflowFrame *goflow_frame_create(GoflowExecution *ex, GoflowFrame *parent, GoflowBody *body,
+										int32 id, int64 iteration);
+extern GoflowFrame *goflow_frame_start(GoflowExecution *ex, GoflowFrame *parent, GoflowNode *owner,
+									   int part, int64 iteration, Jsonb *error);
+extern void goflow_frame_begin(GoflowExecution *ex, GoflowFrame *frame);
+extern GoflowFrame *goflow_frame_find(GoflowExecution *ex, int32 id);
+extern void goflow_frame_gone(GoflowExecution *ex, GoflowFrame *frame);
+extern void goflow_frame_free(GoflowFrame *frame);
+
+/* Tells the owner if nothing is open any more. */
+extern void goflow_frame_check_end(GoflowExecution *ex, GoflowFrame *frame);
+
+/* Ends a frame early: what has not ended is cancelled, "finally" bodies still run. */
+extern void goflow_frame_stop(GoflowExecution *ex, GoflowFrame *frame, char unwind, Jsonb *error,
+							  int16 target);
+
+/* "output" of the frame's body as an object; NULL if it has none. */
+extern Jsonb *goflow_frame_output(GoflowExecution *ex, GoflowFrame *frame);
+extern Tuplestorestate *goflow_frame_rows(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
+extern void goflow_frame_keep_rows(GoflowFrame *frame, GoflowNode *node, Tuplestorestate *rows);
+
+/* ---- lookup.c ---- */
+extern Datum goflow_reference_value(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node,
+									const GoflowRef *ref, bool *isnull);
+extern GoflowFrame *goflow_frame_of_body(GoflowFrame *frame, GoflowBody *body);
+extern void goflow_variable_assign(GoflowExecution *ex, GoflowFrame *frame, int variable,
+								   GoflowNode *node, Datum value, bool isnull);
 
 /* ---- cascade.c ---- */
-extern void goflow_cascade_ended(GoflowExecution *ex, GoflowNode *node);
-extern void goflow_cascade_settle_all(GoflowExecution *ex);
-extern GoflowNode *goflow_cascade_next(GoflowExecution *ex);
-extern void goflow_cascade_put_back(GoflowExecution *ex, GoflowNode *node);
-extern void goflow_cascade_stop(GoflowExecution *ex, char state, Jsonb *error);
-extern Jsonb *goflow_cascade_aggregate(GoflowExecution *ex, GoflowNode *node);
+extern bool goflow_node_has_ended(const GoflowNodeRun *run);
+extern void goflow_cascade_ended(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
+extern void goflow_cascade_settle_all(GoflowExecution *ex, GoflowFrame *frame);
+extern void goflow_cascade_make_ready(GoflowFrame *frame, GoflowNode *node);
+extern void goflow_cascade_make_step(GoflowFrame *frame, GoflowNode *node);
+extern GoflowNode *goflow_cascade_next(GoflowExecution *ex, GoflowFrame **frame);
+extern void goflow_cascade_put_back(GoflowFrame *frame, GoflowNode *node);
+extern void goflow_cascade_cancel_node(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
+extern Jsonb *goflow_cascade_aggregate(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
+
+/* ---- failure.c ---- */
+
+/* A node's attempt failed.  started_at 0: it never ran. */
+extern void goflow_node_failed(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, Jsonb *error,
+							   TimestampTz started_at, int duration);
+
+/* The same for one whose journal row is there already. */
+extern void goflow_failure_apply(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
+extern bool goflow_failure_continues(const GoflowNode *node);
+
+/* ---- body.c ---- */
+
+/* Begins a loop, try or parallel: evaluates what it is about.  Its first step starts frames. */
+extern void goflow_body_begin(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
+
+/* A step: frames of it have ended, or it has just begun.  True if the node has ended. */
+extern void goflow_body_step(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
+extern void goflow_body_wind(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, char unwind,
+							 Jsonb *error, int16 target);
+extern void goflow_body_leave(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
+
+/* Reads the item of a loop's iteration. */
+extern void goflow_loop_read_item(GoflowExecution *ex, GoflowFrame *iteration);
+
+/* ---- child.c ---- */
+extern bool goflow_child_begin(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
+extern void goflow_child_step(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
+extern void goflow_child_cancel(GoflowExecution *ex, GoflowPending *pending);
+
+/* ---- compensate.c ---- */
+extern void goflow_compensate_note(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
+extern bool goflow_compensate_needed(GoflowExecution *ex);
+
+/* Undoes one node; false when none is left. */
+extern GoflowCompensationRow *goflow_compensate_next(GoflowExecution *ex);
+extern void goflow_compensate_run(GoflowExecution *ex, GoflowCompensationRow *row);
+extern void goflow_compensate_done(GoflowExecution *ex, GoflowCompensationRow *row, Jsonb *error);
 
 /* ---- evaluate.c ---- */
-extern Datum goflow_evaluate(GoflowExecution *ex, GoflowExpr *expr, bool *isnull, Oid *type, int32 *typmod);
-extern void goflow_evaluate_statement(GoflowExecution *ex, GoflowExpr *expr, GoflowNodeRun *run);
+
+/*
+ * The value of an expression for a node in a frame, in the frame's memory.
+ * Needs SPI and an active snapshot.
+ */
+extern Datum goflow_evaluate(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr, bool *isnull,
+							 Oid *type, int32 *typmod);
+extern bool goflow_evaluate_boolean(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr);
+extern Jsonb *goflow_evaluate_jsonb(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr);
+extern void goflow_evaluate_statement(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr,
+									  GoflowNodeRun *run);
+extern Tuplestorestate *goflow_evaluate_rows(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr,
+											 const GoflowField *fields, int nfields);
 extern bool goflow_evaluate_is_simple(GoflowExpr *expr);
 extern bool goflow_evaluate_is_pure(GoflowExpr *expr);
 extern void goflow_evaluate_forget(GoflowExpr *expr);
 
+/* References of an expression, known once it is prepared. */
+extern void goflow_evaluate_prepare(GoflowExpr *expr);
+extern void goflow_evaluate_with(GoflowExpr *expr, ParamListInfo params);
+
 /* ---- node.c ---- */
 
-/* Runs a node.  False: it waits (its timer is set). */
-extern bool goflow_node_execute(GoflowExecution *ex, GoflowNode *node);
+/* Runs a node.  False: it has begun, and has a pending. */
+extern bool goflow_node_execute(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
 extern bool goflow_node_is_fast(GoflowNode *node);
 
+/* Has bodies, or waits for something: never itself in node mode. */
+extern bool goflow_node_runs_bodies(const GoflowNode *node);
+
+/* ---- data.c ---- */
+extern void goflow_data_execute(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
+extern Tuplestorestate *goflow_items_collect(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
+extern TupleDesc goflow_items_descriptor(const GoflowField *fields, int nfields);
+
 /* ---- value.c ---- */
+#define GOFLOW_CHUNK_ROWS 256
 extern ArrayType *goflow_values_encode(const GoflowField *fields, int nfields,
 									   const Datum *values, const bool *nulls);
 extern void goflow_values_decode(const GoflowField *fields, int nfields, ArrayType *array,
 								 Datum *values, bool *nulls);
 extern Datum goflow_value_decode(const GoflowField *field, const char *string);
+
+/* A copy in the current context, detoasted. */
+extern Datum goflow_value_copy(Oid type, Datum value);
 extern Jsonb *goflow_values_to_jsonb(const GoflowField *fields, int nfields,
 									 const Datum *values, const bool *nulls);
 extern Jsonb *goflow_fields_to_jsonb(char **names, Oid *types, int n, const Datum *values, const bool *nulls);
-extern List *goflow_rows_encode(GoflowNode *node, Tuplestorestate *rows);
-extern void goflow_rows_decode(GoflowNode *node, List *chunks, Tuplestorestate *rows);
+
+/* One value as to_jsonb() makes it; NULL becomes JSON null. */
+extern Jsonb *goflow_datum_to_jsonb(Oid type, Datum value, bool isnull);
+
+/* A number as the integer type that a column has. */
+extern Datum goflow_integer(Oid type, int64 number);
+extern Jsonb *goflow_jsonb_array(List *values);	/* Jsonb *, NULL: JSON null */
+extern Jsonb *goflow_jsonb_only_value(Jsonb *object);	/* of an object with one key */
+extern List *goflow_rows_encode(const GoflowField *fields, int nfields, Tuplestorestate *rows);
+extern void goflow_rows_decode(const GoflowField *fields, int nfields, List *chunks,
+							   Tuplestorestate *rows);
 
 /* ---- error.c ---- */
 extern Jsonb *goflow_error_to_jsonb(const ErrorData *error, GoflowNode *node, int attempt);
-extern Jsonb *goflow_error_make(int code, const char *message, const char *detail);
+extern Jsonb *goflow_error_make(int code, const char *message, const char *detail, GoflowNode *node,
+								int attempt);
+extern char *goflow_error_field(Jsonb *error, int field);	/* GOFLOW_ERROR_*; NULL: none */
+extern int	goflow_error_code(Jsonb *error);
+extern int	goflow_error_attempt(Jsonb *error);
 
 /* ---- session.c ---- */
 extern void goflow_session_init(void);
 extern void goflow_session_apply(GoflowDefinition *definition);
 extern void goflow_session_transaction_ended(bool is_committed);
-extern void goflow_session_node_begin(const GoflowSettings *settings, bool fuse);
+extern void goflow_session_node_begin(const GoflowSettings *settings, bool fuse, int64 timeout);
 extern void goflow_session_node_end(void);
 extern void goflow_session_fuse_off(void);
 extern void goflow_session_allow_cancel(bool allow);
 extern bool goflow_session_fuse_burnt(void);
+extern bool goflow_session_timed_out(void);
 extern bool goflow_session_must_run_alone(void);
 extern void goflow_session_clean(void);
 

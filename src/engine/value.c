@@ -22,6 +22,7 @@
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/float.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
@@ -30,9 +31,6 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
-
-/* Rows of a many-row node that share a chunk. */
-#define CHUNK_ROWS 256
 
 typedef struct TypeEntry
 {
@@ -161,15 +159,35 @@ goflow_values_decode(const GoflowField *fields, int nfields, ArrayType *array,
 	}
 }
 
-/* All rows of a many-row node as a list of two-dimensional text arrays. */
-List *
-goflow_rows_encode(GoflowNode *node, Tuplestorestate *rows)
+Datum
+goflow_value_copy(Oid type, Datum value)
 {
-	int			ncolumns = node->nrow_columns;
-	TupleTableSlot *slot = MakeSingleTupleTableSlot(goflow_node_row_descriptor(node),
+	int16		length;
+	bool		by_value;
+
+	get_typlenbyval(type, &length, &by_value);
+	if (by_value)
+		return value;
+	return length == -1 ? PointerGetDatum(PG_DETOAST_DATUM_COPY(value)) :
+		datumCopy(value, false, length);
+}
+
+/* A number as the integer type that a column has. */
+Datum
+goflow_integer(Oid type, int64 number)
+{
+	return type == INT8OID ? Int64GetDatum(number) : Int32GetDatum((int32) number);
+}
+
+/* All rows as a list of text arrays, row by row. */
+List *
+goflow_rows_encode(const GoflowField *fields, int nfields, Tuplestorestate *rows)
+{
+	int			ncolumns = nfields;
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(goflow_items_descriptor(fields, nfields),
 													&TTSOpsMinimalTuple);
-	Datum	   *elements = palloc(CHUNK_ROWS * ncolumns * sizeof(Datum));
-	bool	   *nulls = palloc(CHUNK_ROWS * ncolumns * sizeof(bool));
+	Datum	   *elements = palloc(GOFLOW_CHUNK_ROWS * ncolumns * sizeof(Datum));
+	bool	   *nulls = palloc(GOFLOW_CHUNK_ROWS * ncolumns * sizeof(bool));
 	int			nrows = 0;
 	List	   *chunks = NIL;
 
@@ -182,9 +200,9 @@ goflow_rows_encode(GoflowNode *node, Tuplestorestate *rows)
 		{
 			nulls[nrows * ncolumns + i] = slot->tts_isnull[i];
 			elements[nrows * ncolumns + i] = slot->tts_isnull[i] ? (Datum) 0 :
-				PointerGetDatum(goflow_value_encode(&node->row_columns[i], slot->tts_values[i]));
+				PointerGetDatum(goflow_value_encode(&fields[i], slot->tts_values[i]));
 		}
-		if (++nrows == CHUNK_ROWS)
+		if (++nrows == GOFLOW_CHUNK_ROWS)
 		{
 			chunks = lappend(chunks, make_text_array(elements, nulls, nrows, ncolumns));
 			for (int i = 0; i < nrows * ncolumns; i++)
@@ -203,10 +221,10 @@ goflow_rows_encode(GoflowNode *node, Tuplestorestate *rows)
 }
 
 void
-goflow_rows_decode(GoflowNode *node, List *chunks, Tuplestorestate *rows)
+goflow_rows_decode(const GoflowField *fields, int nfields, List *chunks, Tuplestorestate *rows)
 {
-	TupleDesc	tupdesc = goflow_node_row_descriptor(node);
-	int			ncolumns = node->nrow_columns;
+	TupleDesc	tupdesc = goflow_items_descriptor(fields, nfields);
+	int			ncolumns = nfields;
 	Datum	   *values = palloc(ncolumns * sizeof(Datum));
 	bool	   *nulls = palloc(ncolumns * sizeof(bool));
 	MemoryContext row_context = AllocSetContextCreate(CurrentMemoryContext, "goflow row",
@@ -230,7 +248,7 @@ goflow_rows_decode(GoflowNode *node, List *chunks, Tuplestorestate *rows)
 			{
 				nulls[i] = element_nulls[at + i];
 				values[i] = nulls[i] ? (Datum) 0 :
-					goflow_value_decode(&node->row_columns[i], TextDatumGetCString(elements[at + i]));
+					goflow_value_decode(&fields[i], TextDatumGetCString(elements[at + i]));
 			}
 			tuplestore_putvalues(rows, tupdesc, values, nulls);
 			MemoryContextSwitchTo(old);
@@ -273,4 +291,72 @@ goflow_values_to_jsonb(const GoflowField *fields, int nfields, const Datum *valu
 		column_types[i] = fields[i].type;
 	}
 	return goflow_fields_to_jsonb(names, column_types, nfields, values, nulls);
+}
+
+Jsonb *
+goflow_datum_to_jsonb(Oid type, Datum value, bool isnull)
+{
+	FmgrInfo	to_jsonb;
+	Node	   *arg;
+
+	if (isnull)
+	{
+		JsonbValue	null = {.type = jbvNull};
+
+		return JsonbValueToJsonb(&null);
+	}
+	if (type == JSONBOID)
+		return DatumGetJsonbP(value);
+	arg = (Node *) makeNullConst(type, -1, InvalidOid);
+	fmgr_info(F_TO_JSONB, &to_jsonb);
+	fmgr_info_set_expr((Node *) makeFuncExpr(F_TO_JSONB, JSONBOID, list_make1(arg),
+											 InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL),
+					   &to_jsonb);
+	return DatumGetJsonbP(FunctionCall1(&to_jsonb, value));
+}
+
+static void
+push(JsonbParseState **state, JsonbIteratorToken token, Jsonb *json)
+{
+	JsonbValue	value;
+
+	if (json == NULL)
+		value.type = jbvNull;
+	else if (JB_ROOT_IS_SCALAR(json))
+		(void) JsonbExtractScalar(&json->root, &value);
+	else
+		JsonbToJsonbValue(json, &value);
+	pushJsonbValue(state, token, &value);
+}
+
+Jsonb *
+goflow_jsonb_array(List *values)
+{
+	JsonbParseState *state = NULL;
+	ListCell   *lc;
+
+	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
+	foreach(lc, values)
+	{
+		CHECK_FOR_INTERRUPTS();
+		push(&state, WJB_ELEM, lfirst(lc));
+	}
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_ARRAY, NULL));
+}
+
+Jsonb *
+goflow_jsonb_only_value(Jsonb *object)
+{
+	JsonbIterator *it = JsonbIteratorInit(&object->root);
+	JsonbIteratorToken token;
+	JsonbValue	value;
+	bool		is_outer = true;
+
+	while ((token = JsonbIteratorNext(&it, &value, !is_outer)) != WJB_DONE)
+	{
+		is_outer = false;
+		if (token == WJB_VALUE)
+			return JsonbValueToJsonb(&value);
+	}
+	elog(ERROR, "object without a key");
 }

@@ -87,24 +87,73 @@ CREATE TABLE goflow.variable (
 	execution_id uuid NOT NULL,
 	variable     smallint NOT NULL,    -- number of the variable in the definition
 	seq          int NOT NULL,
-	frame        int NOT NULL,
+	frame        int NOT NULL,         -- whose variable it is
 	node         smallint,             -- NULL: its first value
 	assigned_at  timestamptz NOT NULL,
 	value        text,
 	PRIMARY KEY (execution_id, variable, seq)
 );
 
--- Node instances that wait for a moment.
-CREATE TABLE goflow.timer (
+-- Node instances that have begun and not ended across commits: they wait for a
+-- moment, for a child execution, or for the frames of their own bodies.
+CREATE TABLE goflow.pending (
+	execution_id uuid NOT NULL,
+	frame        int NOT NULL,
+	node         smallint NOT NULL,    -- -1: the execution itself (its timeout)
+	attempt      smallint NOT NULL,
+	kind         "char" NOT NULL,      -- d: delay, r: retry, b: bodies, w: sub-workflow, t: timeout
+	started_at   timestamptz NOT NULL,
+	due_at       timestamptz,          -- the moment waited for, or the node's timeout
+	child        uuid,                 -- of a sub-workflow
+	count        bigint NOT NULL,      -- iterations of a loop; -1: not known
+	next         bigint NOT NULL,      -- the next iteration to begin
+	ended        bigint NOT NULL,      -- iterations that ended
+	phase        smallint NOT NULL,    -- which of its bodies a try is in
+	unwind       "char" NOT NULL,      -- what goes on after it: f: an error, x: a cancel, b, c: break, continue
+	target       smallint,             -- the loop of a break or continue
+	error        jsonb,
+	PRIMARY KEY (execution_id, frame, node)
+);
+CREATE INDEX pending_due ON goflow.pending (due_at, execution_id) WHERE due_at IS NOT NULL;
+
+-- Open frames: runs of a body that have not ended.  Frame 0 is the workflow's
+-- own and has a row only where there are others; it holds the counters.
+CREATE TABLE goflow.frame (
+	execution_id uuid NOT NULL,
+	frame        int NOT NULL,
+	parent       int NOT NULL,
+	node         smallint NOT NULL,    -- whose body it is
+	part         smallint NOT NULL,    -- which of its bodies
+	iteration    bigint NOT NULL,      -- of a loop, from 1
+	unwind       "char" NOT NULL,      -- how it is being ended; 0: it is not
+	target       smallint,
+	error        jsonb,                -- error.* in a catch, or what it is being ended with
+	counters     int[],                -- total, completed, failed, skipped, seq, next frame, partial
+	PRIMARY KEY (execution_id, frame)
+);
+
+-- What "collect" gave, one row per iteration.
+CREATE TABLE goflow.collected (
 	execution_id uuid NOT NULL,
 	frame        int NOT NULL,
 	node         smallint NOT NULL,
 	attempt      smallint NOT NULL,
-	started_at   timestamptz NOT NULL,
-	due_at       timestamptz NOT NULL,
-	PRIMARY KEY (execution_id, frame, node, attempt)
+	iteration    bigint NOT NULL,
+	value        jsonb,
+	PRIMARY KEY (execution_id, frame, node, attempt, iteration)
 );
-CREATE INDEX timer_due ON goflow.timer (due_at, execution_id);
+
+-- What would undo the nodes that completed, with the values it needs.
+CREATE TABLE goflow.compensation (
+	execution_id uuid NOT NULL,
+	seq          int NOT NULL,         -- of the node that completed
+	frame        int NOT NULL,
+	node         smallint NOT NULL,
+	params       text[] NOT NULL,
+	done_at      timestamptz,
+	error        jsonb,                -- it failed itself
+	PRIMARY KEY (execution_id, seq)
+);
 
 -- What others ask of an execution; its driver alone decides.
 CREATE TABLE goflow.request (
@@ -130,7 +179,8 @@ DO $$
 DECLARE t text;
 BEGIN
 	FOREACH t IN ARRAY ARRAY['workflow','start_grant','execution','start_key','node_state',
-							 'node_rows','variable','timer','request','row_trigger'] LOOP
+							 'node_rows','variable','pending','frame','collected',
+							 'compensation','request','row_trigger'] LOOP
 		EXECUTE pg_catalog.format('ALTER TABLE goflow.%I ENABLE ROW LEVEL SECURITY', t);
 		EXECUTE pg_catalog.format('REVOKE ALL ON goflow.%I FROM PUBLIC', t);
 		PERFORM pg_catalog.pg_extension_config_dump(pg_catalog.format('goflow.%I', t)::regclass, '');
@@ -146,6 +196,9 @@ COMMENT ON TABLE goflow.start_key IS 'Idempotency keys of start().';
 COMMENT ON TABLE goflow.node_state IS 'The journal: every node instance and attempt that ended.';
 COMMENT ON TABLE goflow.node_rows IS 'Rows of many-row nodes.';
 COMMENT ON TABLE goflow.variable IS 'Every assignment to a variable.';
-COMMENT ON TABLE goflow.timer IS 'Node instances that wait for a moment.';
+COMMENT ON TABLE goflow.pending IS 'Node instances that have begun and not ended.';
+COMMENT ON TABLE goflow.frame IS 'Open runs of bodies.';
+COMMENT ON TABLE goflow.collected IS 'What the iterations of loops gave.';
+COMMENT ON TABLE goflow.compensation IS 'What would undo completed nodes.';
 COMMENT ON TABLE goflow.request IS 'Requests to executions, read by their drivers.';
 COMMENT ON TABLE goflow.row_trigger IS 'The triggers that define() made on tables.';

@@ -17,6 +17,7 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "executor/tuptable.h"
 #include "utils/fmgroids.h"
@@ -88,6 +89,20 @@ goflow_writer_insert(GoflowWriter *writer, const Datum *values, const bool *null
 	writer->nused++;
 }
 
+/* Inserts a row at once, and tells its place. */
+void
+goflow_writer_insert_at(GoflowWriter *writer, const Datum *values, const bool *nulls, ItemPointer tid)
+{
+	flush(writer);
+	goflow_writer_insert(writer, values, nulls);
+	table_tuple_insert(writer->rel, writer->slots[0], writer->cid, 0, NULL);
+	*tid = writer->slots[0]->tts_tid;
+	goflow_exec_insert_index_tuples(writer->rri, writer->slots[0], writer->estate, false, false);
+	ExecClearTuple(writer->slots[0]);
+	ResetPerTupleExprContext(writer->estate);
+	writer->nused = 0;
+}
+
 /* Replaces a row that nobody else may change at this time; *tid is its new place afterwards. */
 void
 goflow_writer_update(GoflowWriter *writer, ItemPointer tid, HeapTuple tuple)
@@ -128,19 +143,55 @@ void
 goflow_scan_begin(GoflowScan *scan, const char *table, const char *index,
 				  const pg_uuid_t *execution_id)
 {
-	ScanKeyData key;
+	Datum		key = UUIDPGetDatum(execution_id);
+
+	goflow_scan_begin_key(scan, table, index, 1, &key);
+}
+
+void
+goflow_scan_begin_key(GoflowScan *scan, const char *table, const char *index,
+					  int nkeys, const Datum *keys)
+{
+	ScanKeyData scankeys[INDEX_MAX_KEYS];
 
 	scan->rel = table_open(goflow_relation(table), AccessShareLock);
 	scan->index = index_open(goflow_relation(index), AccessShareLock);
 	scan->snapshot = RegisterSnapshot(GetLatestSnapshot());
-	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(execution_id));
-	scan->scan = systable_beginscan_ordered(scan->rel, scan->index, scan->snapshot, 1, &key);
+	for (int i = 0; i < nkeys; i++)
+	{
+		AttrNumber	attnum = scan->index->rd_index->indkey.values[i];
+		RegProcedure equal;
+
+		switch (TupleDescAttr(RelationGetDescr(scan->rel), attnum - 1)->atttypid)
+		{
+			case UUIDOID:
+				equal = F_UUID_EQ;
+				break;
+			case INT2OID:
+				equal = F_INT2EQ;
+				break;
+			case INT4OID:
+				equal = F_INT4EQ;
+				break;
+			default:
+				equal = F_INT8EQ;
+				break;
+		}
+		ScanKeyInit(&scankeys[i], attnum, BTEqualStrategyNumber, equal, keys[i]);
+	}
+	scan->scan = systable_beginscan_ordered(scan->rel, scan->index, scan->snapshot, nkeys, scankeys);
 }
 
 HeapTuple
 goflow_scan_next(GoflowScan *scan)
 {
 	return systable_getnext_ordered(scan->scan, ForwardScanDirection);
+}
+
+HeapTuple
+goflow_scan_previous(GoflowScan *scan)
+{
+	return systable_getnext_ordered(scan->scan, BackwardScanDirection);
 }
 
 void

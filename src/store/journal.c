@@ -13,6 +13,8 @@
 #include "store/store.h"
 
 #include "access/htup_details.h"
+#include "access/htup_details.h"
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -30,29 +32,30 @@ goflow_writes_create(MemoryContext context)
 	return writes;
 }
 
+void
+goflow_writes_add(GoflowWrites *writes, GoflowWriteKind kind, void *row)
+{
+	MemoryContext old = MemoryContextSwitchTo(writes->context);
+
+	writes->rows[kind] = lappend(writes->rows[kind], row);
+	MemoryContextSwitchTo(old);
+}
+
 GoflowWritesMark
 goflow_writes_mark(const GoflowWrites *writes)
 {
-	return (GoflowWritesMark)
-	{
-		.nodes = list_length(writes->nodes),
-			.chunks = list_length(writes->chunks),
-			.variables = list_length(writes->variables),
-			.timers = list_length(writes->timers),
-			.fired = list_length(writes->fired),
-			.executions = list_length(writes->executions),
-	};
+	GoflowWritesMark mark;
+
+	for (int i = 0; i < GOFLOW_WRITE_KINDS; i++)
+		mark.length[i] = list_length(writes->rows[i]);
+	return mark;
 }
 
 void
 goflow_writes_go_back(GoflowWrites *writes, const GoflowWritesMark *mark)
 {
-	writes->nodes = list_truncate(writes->nodes, mark->nodes);
-	writes->chunks = list_truncate(writes->chunks, mark->chunks);
-	writes->variables = list_truncate(writes->variables, mark->variables);
-	writes->timers = list_truncate(writes->timers, mark->timers);
-	writes->fired = list_truncate(writes->fired, mark->fired);
-	writes->executions = list_truncate(writes->executions, mark->executions);
+	for (int i = 0; i < GOFLOW_WRITE_KINDS; i++)
+		writes->rows[i] = list_truncate(writes->rows[i], mark->length[i]);
 }
 
 /* One value, or NULL where there is none. */
@@ -91,30 +94,6 @@ write_nodes(List *rows)
 }
 
 static void
-write_chunks(List *rows)
-{
-	GoflowWriter writer;
-	ListCell   *lc;
-
-	goflow_writer_open(&writer, "node_rows");
-	foreach(lc, rows)
-	{
-		GoflowChunkRow *row = lfirst(lc);
-		Datum		values[Natts_node_rows];
-		bool		nulls[Natts_node_rows];
-
-		SET(Anum_node_rows_execution_id, UUIDPGetDatum(&row->execution_id));
-		SET(Anum_node_rows_frame, Int32GetDatum(row->frame));
-		SET(Anum_node_rows_node, Int16GetDatum(row->node));
-		SET(Anum_node_rows_attempt, Int16GetDatum(row->attempt));
-		SET(Anum_node_rows_chunk, Int32GetDatum(row->chunk));
-		SET(Anum_node_rows_rows, PointerGetDatum(row->rows));
-		goflow_writer_insert(&writer, values, nulls);
-	}
-	goflow_writer_close(&writer);
-}
-
-static void
 write_variables(List *rows)
 {
 	GoflowWriter writer;
@@ -140,31 +119,108 @@ write_variables(List *rows)
 }
 
 static void
-write_timers(List *set, List *fired)
+write_pending(List *rows, List *ended)
 {
 	GoflowWriter writer;
 	ListCell   *lc;
 
-	goflow_writer_open(&writer, "timer");
-	foreach(lc, set)
+	goflow_writer_open(&writer, "pending");
+	foreach(lc, rows)
 	{
-		GoflowTimerRow *row = lfirst(lc);
-		Datum		values[Natts_timer];
-		bool		nulls[Natts_timer];
+		GoflowPendingRow *row = lfirst(lc);
+		Datum		values[Natts_pending];
+		bool		nulls[Natts_pending];
 
-		SET(Anum_timer_execution_id, UUIDPGetDatum(&row->execution_id));
-		SET(Anum_timer_frame, Int32GetDatum(row->frame));
-		SET(Anum_timer_node, Int16GetDatum(row->node));
-		SET(Anum_timer_attempt, Int16GetDatum(row->attempt));
-		SET(Anum_timer_started_at, TimestampTzGetDatum(row->started_at));
-		SET(Anum_timer_due_at, TimestampTzGetDatum(row->due_at));
-		goflow_writer_insert(&writer, values, nulls);
+		SET(Anum_pending_execution_id, UUIDPGetDatum(&row->execution_id));
+		SET(Anum_pending_frame, Int32GetDatum(row->frame));
+		SET(Anum_pending_node, Int16GetDatum(row->node));
+		SET(Anum_pending_attempt, Int16GetDatum(row->attempt));
+		SET(Anum_pending_kind, CharGetDatum(row->kind));
+		SET(Anum_pending_started_at, TimestampTzGetDatum(row->started_at));
+		SET_OR_NULL(Anum_pending_due_at, row->due_at != 0, TimestampTzGetDatum(row->due_at));
+		SET_OR_NULL(Anum_pending_child, row->child != NULL, UUIDPGetDatum(row->child));
+		SET(Anum_pending_count, Int64GetDatum(row->count));
+		SET(Anum_pending_next, Int64GetDatum(row->next));
+		SET(Anum_pending_ended, Int64GetDatum(row->ended));
+		SET(Anum_pending_phase, Int16GetDatum(row->phase));
+		SET(Anum_pending_unwind, CharGetDatum(row->unwind));
+		SET_OR_NULL(Anum_pending_target, row->target >= 0, Int16GetDatum(row->target));
+		SET_OR_NULL(Anum_pending_error, row->error != NULL, JsonbPGetDatum(row->error));
+		if (row->stored)
+			goflow_writer_update(&writer, &row->tid,
+								 heap_form_tuple(RelationGetDescr(writer.rel), values, nulls));
+		else
+			goflow_writer_insert_at(&writer, values, nulls, &row->tid);
+		row->stored = true;
 	}
-	foreach(lc, fired)
-	{
-		GoflowTimerRow *row = lfirst(lc);
+	foreach(lc, ended)
+		goflow_writer_delete(&writer, &((GoflowPendingRow *) lfirst(lc))->tid);
+	goflow_writer_close(&writer);
+}
 
-		goflow_writer_delete(&writer, &row->tid);
+static void
+write_frames(List *rows, List *ended, void (*stored) (GoflowFrameRow *row))
+{
+	GoflowWriter writer;
+	ListCell   *lc;
+
+	goflow_writer_open(&writer, "frame");
+	foreach(lc, rows)
+	{
+		GoflowFrameRow *row = lfirst(lc);
+		Datum		values[Natts_frame];
+		bool		nulls[Natts_frame];
+
+		SET(Anum_frame_execution_id, UUIDPGetDatum(&row->execution_id));
+		SET(Anum_frame_frame, Int32GetDatum(row->frame));
+		SET(Anum_frame_parent, Int32GetDatum(row->parent));
+		SET(Anum_frame_node, Int16GetDatum(row->node));
+		SET(Anum_frame_part, Int16GetDatum(row->part));
+		SET(Anum_frame_iteration, Int64GetDatum(row->iteration));
+		SET(Anum_frame_unwind, CharGetDatum(row->unwind));
+		SET_OR_NULL(Anum_frame_target, row->target >= 0, Int16GetDatum(row->target));
+		SET_OR_NULL(Anum_frame_error, row->error != NULL, JsonbPGetDatum(row->error));
+		SET_OR_NULL(Anum_frame_counters, row->counters != NULL, PointerGetDatum(row->counters));
+		if (row->stored)
+			goflow_writer_update(&writer, &row->tid,
+								 heap_form_tuple(RelationGetDescr(writer.rel), values, nulls));
+		else
+			goflow_writer_insert_at(&writer, values, nulls, &row->tid);
+		row->stored = true;
+		if (stored)
+			stored(row);
+	}
+	foreach(lc, ended)
+		goflow_writer_delete(&writer, &((GoflowFrameRow *) lfirst(lc))->tid);
+	goflow_writer_close(&writer);
+}
+
+static void
+write_compensations(List *rows)
+{
+	GoflowWriter writer;
+	ListCell   *lc;
+
+	goflow_writer_open(&writer, "compensation");
+	foreach(lc, rows)
+	{
+		GoflowCompensationRow *row = lfirst(lc);
+		Datum		values[Natts_compensation];
+		bool		nulls[Natts_compensation];
+
+		SET(Anum_compensation_execution_id, UUIDPGetDatum(&row->execution_id));
+		SET(Anum_compensation_seq, Int32GetDatum(row->seq));
+		SET(Anum_compensation_frame, Int32GetDatum(row->frame));
+		SET(Anum_compensation_node, Int16GetDatum(row->node));
+		SET(Anum_compensation_params, PointerGetDatum(row->params));
+		SET_OR_NULL(Anum_compensation_done_at, row->done_at != 0, TimestampTzGetDatum(row->done_at));
+		SET_OR_NULL(Anum_compensation_error, row->error != NULL, JsonbPGetDatum(row->error));
+		if (row->stored)
+			goflow_writer_update(&writer, &row->tid,
+								 heap_form_tuple(RelationGetDescr(writer.rel), values, nulls));
+		else
+			goflow_writer_insert_at(&writer, values, nulls, &row->tid);
+		row->stored = true;
 	}
 	goflow_writer_close(&writer);
 }
@@ -174,60 +230,172 @@ write_timers(List *set, List *fired)
  * there (goflow_journal_is_duplicate).
  */
 void
-goflow_writes_flush(GoflowWrites *writes)
+goflow_writes_flush(GoflowWrites *writes, void (*stored) (GoflowFrameRow *row))
 {
 	GoflowWritesMark empty = {0};
+	List	  **rows = writes->rows;
 
-	if (writes->nodes)
-		write_nodes(writes->nodes);
-	if (writes->chunks)
-		write_chunks(writes->chunks);
-	if (writes->variables)
-		write_variables(writes->variables);
-	if (writes->timers || writes->fired)
-		write_timers(writes->timers, writes->fired);
-	if (writes->executions)
-		goflow_execution_write(writes->executions);
+	if (rows[GOFLOW_WRITE_NODE])
+		write_nodes(rows[GOFLOW_WRITE_NODE]);
+	if (rows[GOFLOW_WRITE_VARIABLE])
+		write_variables(rows[GOFLOW_WRITE_VARIABLE]);
+	if (rows[GOFLOW_WRITE_PENDING] || rows[GOFLOW_WRITE_PENDING_END])
+		write_pending(rows[GOFLOW_WRITE_PENDING], rows[GOFLOW_WRITE_PENDING_END]);
+	if (rows[GOFLOW_WRITE_FRAME] || rows[GOFLOW_WRITE_FRAME_END])
+		write_frames(rows[GOFLOW_WRITE_FRAME], rows[GOFLOW_WRITE_FRAME_END], stored);
+	if (rows[GOFLOW_WRITE_COMPENSATION])
+		write_compensations(rows[GOFLOW_WRITE_COMPENSATION]);
+	if (rows[GOFLOW_WRITE_EXECUTION])
+		goflow_execution_write(rows[GOFLOW_WRITE_EXECUTION]);
 	goflow_writes_go_back(writes, &empty);
+}
+
+void
+goflow_chunks_write(List *rows)
+{
+	GoflowWriter writer;
+	ListCell   *lc;
+
+	if (rows == NIL)
+		return;
+	goflow_writer_open(&writer, "node_rows");
+	foreach(lc, rows)
+	{
+		GoflowChunkRow *row = lfirst(lc);
+		Datum		values[Natts_node_rows];
+		bool		nulls[Natts_node_rows];
+
+		SET(Anum_node_rows_execution_id, UUIDPGetDatum(&row->execution_id));
+		SET(Anum_node_rows_frame, Int32GetDatum(row->frame));
+		SET(Anum_node_rows_node, Int16GetDatum(row->node));
+		SET(Anum_node_rows_attempt, Int16GetDatum(row->attempt));
+		SET(Anum_node_rows_chunk, Int32GetDatum(row->chunk));
+		SET(Anum_node_rows_rows, PointerGetDatum(row->rows));
+		goflow_writer_insert(&writer, values, nulls);
+	}
+	goflow_writer_close(&writer);
+	CommandCounterIncrement();
+}
+
+void
+goflow_collected_write(const pg_uuid_t *id, int frame, int node, int attempt, int64 iteration,
+					   Jsonb *value)
+{
+	GoflowWriter writer;
+	Datum		values[Natts_collected];
+	bool		nulls[Natts_collected];
+
+	goflow_writer_open(&writer, "collected");
+	SET(Anum_collected_execution_id, UUIDPGetDatum(id));
+	SET(Anum_collected_frame, Int32GetDatum(frame));
+	SET(Anum_collected_node, Int16GetDatum(node));
+	SET(Anum_collected_attempt, Int16GetDatum(attempt));
+	SET(Anum_collected_iteration, Int64GetDatum(iteration));
+	SET_OR_NULL(Anum_collected_value, value != NULL, JsonbPGetDatum(value));
+	goflow_writer_insert(&writer, values, nulls);
+	goflow_writer_close(&writer);
+	CommandCounterIncrement();
 }
 
 #define VALUE(anum) values[(anum) - 1]
 #define ISNULL(anum) nulls[(anum) - 1]
 
-List *
-goflow_journal_read(const pg_uuid_t *id)
+static GoflowNodeRow *
+read_node(HeapTuple tuple, TupleDesc tupdesc)
+{
+	Datum		values[Natts_node_state];
+	bool		nulls[Natts_node_state];
+	GoflowNodeRow *row = palloc0(sizeof(GoflowNodeRow));
+
+	heap_deform_tuple(tuple, tupdesc, values, nulls);
+	row->execution_id = *DatumGetUUIDP(VALUE(Anum_node_state_execution_id));
+	row->frame = DatumGetInt32(VALUE(Anum_node_state_frame));
+	row->node = DatumGetInt16(VALUE(Anum_node_state_node));
+	row->attempt = DatumGetInt16(VALUE(Anum_node_state_attempt));
+	row->state = DatumGetChar(VALUE(Anum_node_state_state));
+	row->port = ISNULL(Anum_node_state_port) ? -1 : DatumGetInt16(VALUE(Anum_node_state_port));
+	row->seq = DatumGetInt32(VALUE(Anum_node_state_seq));
+	row->started_at = DatumGetTimestampTz(VALUE(Anum_node_state_started_at));
+	row->finished_at = DatumGetTimestampTz(VALUE(Anum_node_state_finished_at));
+	row->duration = DatumGetInt32(VALUE(Anum_node_state_duration));
+	if (!ISNULL(Anum_node_state_output))
+		row->output = DatumGetArrayTypePCopy(VALUE(Anum_node_state_output));
+	if (!ISNULL(Anum_node_state_error))
+		row->error = DatumGetJsonbPCopy(VALUE(Anum_node_state_error));
+	return row;
+}
+
+static List *
+read_journal(int nkeys, const Datum *keys)
 {
 	GoflowScan	scan;
 	HeapTuple	tuple;
 	List	   *rows = NIL;
 
-	goflow_scan_begin(&scan, "node_state", "node_state_pkey", id);
+	goflow_scan_begin_key(&scan, "node_state", "node_state_pkey", nkeys, keys);
 	while (HeapTupleIsValid(tuple = goflow_scan_next(&scan)))
 	{
-		Datum		values[Natts_node_state];
-		bool		nulls[Natts_node_state];
-		GoflowNodeRow *row = palloc0(sizeof(GoflowNodeRow));
-
 		CHECK_FOR_INTERRUPTS();
-		heap_deform_tuple(tuple, RelationGetDescr(scan.rel), values, nulls);
-		row->execution_id = *id;
-		row->frame = DatumGetInt32(VALUE(Anum_node_state_frame));
-		row->node = DatumGetInt16(VALUE(Anum_node_state_node));
-		row->attempt = DatumGetInt16(VALUE(Anum_node_state_attempt));
-		row->state = DatumGetChar(VALUE(Anum_node_state_state));
-		row->port = ISNULL(Anum_node_state_port) ? -1 : DatumGetInt16(VALUE(Anum_node_state_port));
-		row->seq = DatumGetInt32(VALUE(Anum_node_state_seq));
-		row->started_at = DatumGetTimestampTz(VALUE(Anum_node_state_started_at));
-		row->finished_at = DatumGetTimestampTz(VALUE(Anum_node_state_finished_at));
-		row->duration = DatumGetInt32(VALUE(Anum_node_state_duration));
-		if (!ISNULL(Anum_node_state_output))
-			row->output = DatumGetArrayTypePCopy(VALUE(Anum_node_state_output));
-		if (!ISNULL(Anum_node_state_error))
-			row->error = DatumGetJsonbPCopy(VALUE(Anum_node_state_error));
-		rows = lappend(rows, row);
+		rows = lappend(rows, read_node(tuple, RelationGetDescr(scan.rel)));
 	}
 	goflow_scan_end(&scan);
 	return rows;
+}
+
+List *
+goflow_journal_read(const pg_uuid_t *id)
+{
+	Datum		key = UUIDPGetDatum(id);
+
+	return read_journal(1, &key);
+}
+
+/* The journal of one frame: the others need not be read to go on with it. */
+List *
+goflow_journal_read_frame(const pg_uuid_t *id, int frame)
+{
+	Datum		keys[] = {UUIDPGetDatum(id), Int32GetDatum(frame)};
+
+	return read_journal(2, keys);
+}
+
+static GoflowVariableRow *
+read_variable(HeapTuple tuple, TupleDesc tupdesc)
+{
+	Datum		values[Natts_variable];
+	bool		nulls[Natts_variable];
+	GoflowVariableRow *row = palloc0(sizeof(GoflowVariableRow));
+
+	heap_deform_tuple(tuple, tupdesc, values, nulls);
+	row->execution_id = *DatumGetUUIDP(VALUE(Anum_variable_execution_id));
+	row->variable = DatumGetInt16(VALUE(Anum_variable_variable));
+	row->seq = DatumGetInt32(VALUE(Anum_variable_seq));
+	row->frame = DatumGetInt32(VALUE(Anum_variable_frame));
+	row->node = ISNULL(Anum_variable_node) ? -1 : DatumGetInt16(VALUE(Anum_variable_node));
+	row->assigned_at = DatumGetTimestampTz(VALUE(Anum_variable_assigned_at));
+	if (!ISNULL(Anum_variable_value))
+		row->value = DatumGetTextPCopy(VALUE(Anum_variable_value));
+	return row;
+}
+
+GoflowVariableRow *
+goflow_variable_read(const pg_uuid_t *id, int variable, int frame)
+{
+	Datum		keys[] = {UUIDPGetDatum(id), Int16GetDatum(variable)};
+	GoflowScan	scan;
+	HeapTuple	tuple;
+	GoflowVariableRow *row = NULL;
+
+	goflow_scan_begin_key(&scan, "variable", "variable_pkey", 2, keys);
+	while (row == NULL && HeapTupleIsValid(tuple = goflow_scan_previous(&scan)))
+	{
+		CHECK_FOR_INTERRUPTS();
+		row = read_variable(tuple, RelationGetDescr(scan.rel));
+		if (row->frame != frame)
+			row = NULL;
+	}
+	goflow_scan_end(&scan);
+	return row;
 }
 
 List *
@@ -240,20 +408,52 @@ goflow_variables_read(const pg_uuid_t *id)
 	goflow_scan_begin(&scan, "variable", "variable_pkey", id);
 	while (HeapTupleIsValid(tuple = goflow_scan_next(&scan)))
 	{
-		Datum		values[Natts_variable];
-		bool		nulls[Natts_variable];
-		GoflowVariableRow *row = palloc0(sizeof(GoflowVariableRow));
+		CHECK_FOR_INTERRUPTS();
+		rows = lappend(rows, read_variable(tuple, RelationGetDescr(scan.rel)));
+	}
+	goflow_scan_end(&scan);
+	return rows;
+}
+
+List *
+goflow_pending_read(const pg_uuid_t *id)
+{
+	GoflowScan	scan;
+	HeapTuple	tuple;
+	List	   *rows = NIL;
+
+	goflow_scan_begin(&scan, "pending", "pending_pkey", id);
+	while (HeapTupleIsValid(tuple = goflow_scan_next(&scan)))
+	{
+		Datum		values[Natts_pending];
+		bool		nulls[Natts_pending];
+		GoflowPendingRow *row = palloc0(sizeof(GoflowPendingRow));
 
 		CHECK_FOR_INTERRUPTS();
 		heap_deform_tuple(tuple, RelationGetDescr(scan.rel), values, nulls);
 		row->execution_id = *id;
-		row->variable = DatumGetInt16(VALUE(Anum_variable_variable));
-		row->seq = DatumGetInt32(VALUE(Anum_variable_seq));
-		row->frame = DatumGetInt32(VALUE(Anum_variable_frame));
-		row->node = ISNULL(Anum_variable_node) ? -1 : DatumGetInt16(VALUE(Anum_variable_node));
-		row->assigned_at = DatumGetTimestampTz(VALUE(Anum_variable_assigned_at));
-		if (!ISNULL(Anum_variable_value))
-			row->value = DatumGetTextPCopy(VALUE(Anum_variable_value));
+		row->frame = DatumGetInt32(VALUE(Anum_pending_frame));
+		row->node = DatumGetInt16(VALUE(Anum_pending_node));
+		row->attempt = DatumGetInt16(VALUE(Anum_pending_attempt));
+		row->kind = DatumGetChar(VALUE(Anum_pending_kind));
+		row->started_at = DatumGetTimestampTz(VALUE(Anum_pending_started_at));
+		if (!ISNULL(Anum_pending_due_at))
+			row->due_at = DatumGetTimestampTz(VALUE(Anum_pending_due_at));
+		if (!ISNULL(Anum_pending_child))
+		{
+			row->child = palloc(sizeof(pg_uuid_t));
+			*row->child = *DatumGetUUIDP(VALUE(Anum_pending_child));
+		}
+		row->count = DatumGetInt64(VALUE(Anum_pending_count));
+		row->next = DatumGetInt64(VALUE(Anum_pending_next));
+		row->ended = DatumGetInt64(VALUE(Anum_pending_ended));
+		row->phase = DatumGetInt16(VALUE(Anum_pending_phase));
+		row->unwind = DatumGetChar(VALUE(Anum_pending_unwind));
+		row->target = ISNULL(Anum_pending_target) ? -1 : DatumGetInt16(VALUE(Anum_pending_target));
+		if (!ISNULL(Anum_pending_error))
+			row->error = DatumGetJsonbPCopy(VALUE(Anum_pending_error));
+		row->stored = true;
+		row->tid = tuple->t_self;
 		rows = lappend(rows, row);
 	}
 	goflow_scan_end(&scan);
@@ -261,26 +461,67 @@ goflow_variables_read(const pg_uuid_t *id)
 }
 
 List *
-goflow_timers_read(const pg_uuid_t *id)
+goflow_frames_read(const pg_uuid_t *id)
 {
 	GoflowScan	scan;
 	HeapTuple	tuple;
 	List	   *rows = NIL;
 
-	goflow_scan_begin(&scan, "timer", "timer_pkey", id);
+	goflow_scan_begin(&scan, "frame", "frame_pkey", id);
 	while (HeapTupleIsValid(tuple = goflow_scan_next(&scan)))
 	{
-		Datum		values[Natts_timer];
-		bool		nulls[Natts_timer];
-		GoflowTimerRow *row = palloc0(sizeof(GoflowTimerRow));
+		Datum		values[Natts_frame];
+		bool		nulls[Natts_frame];
+		GoflowFrameRow *row = palloc0(sizeof(GoflowFrameRow));
 
+		CHECK_FOR_INTERRUPTS();
 		heap_deform_tuple(tuple, RelationGetDescr(scan.rel), values, nulls);
 		row->execution_id = *id;
-		row->frame = DatumGetInt32(VALUE(Anum_timer_frame));
-		row->node = DatumGetInt16(VALUE(Anum_timer_node));
-		row->attempt = DatumGetInt16(VALUE(Anum_timer_attempt));
-		row->started_at = DatumGetTimestampTz(VALUE(Anum_timer_started_at));
-		row->due_at = DatumGetTimestampTz(VALUE(Anum_timer_due_at));
+		row->frame = DatumGetInt32(VALUE(Anum_frame_frame));
+		row->parent = DatumGetInt32(VALUE(Anum_frame_parent));
+		row->node = DatumGetInt16(VALUE(Anum_frame_node));
+		row->part = DatumGetInt16(VALUE(Anum_frame_part));
+		row->iteration = DatumGetInt64(VALUE(Anum_frame_iteration));
+		row->unwind = DatumGetChar(VALUE(Anum_frame_unwind));
+		row->target = ISNULL(Anum_frame_target) ? -1 : DatumGetInt16(VALUE(Anum_frame_target));
+		if (!ISNULL(Anum_frame_error))
+			row->error = DatumGetJsonbPCopy(VALUE(Anum_frame_error));
+		if (!ISNULL(Anum_frame_counters))
+			row->counters = DatumGetArrayTypePCopy(VALUE(Anum_frame_counters));
+		row->stored = true;
+		row->tid = tuple->t_self;
+		rows = lappend(rows, row);
+	}
+	goflow_scan_end(&scan);
+	return rows;
+}
+
+List *
+goflow_compensations_read(const pg_uuid_t *id)
+{
+	GoflowScan	scan;
+	HeapTuple	tuple;
+	List	   *rows = NIL;
+
+	goflow_scan_begin(&scan, "compensation", "compensation_pkey", id);
+	while (HeapTupleIsValid(tuple = goflow_scan_next(&scan)))
+	{
+		Datum		values[Natts_compensation];
+		bool		nulls[Natts_compensation];
+		GoflowCompensationRow *row = palloc0(sizeof(GoflowCompensationRow));
+
+		CHECK_FOR_INTERRUPTS();
+		heap_deform_tuple(tuple, RelationGetDescr(scan.rel), values, nulls);
+		row->execution_id = *id;
+		row->seq = DatumGetInt32(VALUE(Anum_compensation_seq));
+		row->frame = DatumGetInt32(VALUE(Anum_compensation_frame));
+		row->node = DatumGetInt16(VALUE(Anum_compensation_node));
+		row->params = DatumGetArrayTypePCopy(VALUE(Anum_compensation_params));
+		if (!ISNULL(Anum_compensation_done_at))
+			row->done_at = DatumGetTimestampTz(VALUE(Anum_compensation_done_at));
+		if (!ISNULL(Anum_compensation_error))
+			row->error = DatumGetJsonbPCopy(VALUE(Anum_compensation_error));
+		row->stored = true;
 		row->tid = tuple->t_self;
 		rows = lappend(rows, row);
 	}
@@ -314,28 +555,67 @@ goflow_requests_read(const pg_uuid_t *id)
 	return rows;
 }
 
-List *
-goflow_chunks_read(const pg_uuid_t *id, int frame, int node, int attempt)
+static List *
+read_chunks(int nkeys, const Datum *keys)
 {
 	GoflowScan	scan;
 	HeapTuple	tuple;
 	List	   *chunks = NIL;
 
-	goflow_scan_begin(&scan, "node_rows", "node_rows_pkey", id);
+	goflow_scan_begin_key(&scan, "node_rows", "node_rows_pkey", nkeys, keys);
 	while (HeapTupleIsValid(tuple = goflow_scan_next(&scan)))
 	{
-		Datum		values[Natts_node_rows];
-		bool		nulls[Natts_node_rows];
+		bool		isnull;
+		Datum		rows = heap_getattr(tuple, Anum_node_rows_rows, RelationGetDescr(scan.rel), &isnull);
 
 		CHECK_FOR_INTERRUPTS();
-		heap_deform_tuple(tuple, RelationGetDescr(scan.rel), values, nulls);
-		if (DatumGetInt32(VALUE(Anum_node_rows_frame)) == frame &&
-			DatumGetInt16(VALUE(Anum_node_rows_node)) == node &&
-			DatumGetInt16(VALUE(Anum_node_rows_attempt)) == attempt)
-			chunks = lappend(chunks, DatumGetArrayTypePCopy(VALUE(Anum_node_rows_rows)));
+		chunks = lappend(chunks, DatumGetArrayTypePCopy(rows));
 	}
 	goflow_scan_end(&scan);
 	return chunks;
+}
+
+List *
+goflow_chunks_read(const pg_uuid_t *id, int frame, int node, int attempt)
+{
+	Datum		keys[] = {UUIDPGetDatum(id), Int32GetDatum(frame), Int16GetDatum(node),
+	Int16GetDatum(attempt)};
+
+	return read_chunks(4, keys);
+}
+
+ArrayType *
+goflow_chunk_read(const pg_uuid_t *id, int frame, int node, int attempt, int chunk)
+{
+	Datum		keys[] = {UUIDPGetDatum(id), Int32GetDatum(frame), Int16GetDatum(node),
+	Int16GetDatum(attempt), Int32GetDatum(chunk)};
+	List	   *chunks = read_chunks(5, keys);
+
+	if (list_length(chunks) != 1)
+		elog(ERROR, "chunk %d of node %d is missing", chunk, node);
+	return linitial(chunks);
+}
+
+List *
+goflow_collected_read(const pg_uuid_t *id, int frame, int node, int attempt)
+{
+	Datum		keys[] = {UUIDPGetDatum(id), Int32GetDatum(frame), Int16GetDatum(node),
+	Int16GetDatum(attempt)};
+	GoflowScan	scan;
+	HeapTuple	tuple;
+	List	   *values = NIL;
+
+	goflow_scan_begin_key(&scan, "collected", "collected_pkey", 4, keys);
+	while (HeapTupleIsValid(tuple = goflow_scan_next(&scan)))
+	{
+		bool		isnull;
+		Datum		value = heap_getattr(tuple, Anum_collected_value, RelationGetDescr(scan.rel), &isnull);
+
+		CHECK_FOR_INTERRUPTS();
+		values = lappend(values, isnull ? NULL : DatumGetJsonbPCopy(value));
+	}
+	goflow_scan_end(&scan);
+	return values;
 }
 
 void

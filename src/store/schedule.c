@@ -28,19 +28,19 @@ static const char live_query[] =
 
 static const char due_query[] =
 	"SELECT e.execution_id, e.run_as, e.priority, t.due_at"
-	" FROM goflow.timer t JOIN goflow.execution e USING (execution_id)"
+	" FROM goflow.pending t JOIN goflow.execution e USING (execution_id)"
 	" WHERE t.due_at >= $1 AND t.due_at <= $3 AND (t.due_at, t.execution_id) > ($1, $2)"
 	" AND e.finished_at IS NULL AND e.state <> 'p'"
 	" ORDER BY t.due_at, t.execution_id LIMIT $4";
 
 static const char next_query[] =
-	"SELECT due_at FROM goflow.timer WHERE due_at > $1 ORDER BY due_at LIMIT 1";
+	"SELECT due_at FROM goflow.pending WHERE due_at > $1 ORDER BY due_at LIMIT 1";
 
 static const char fail_query[] =
 	"WITH failed AS (UPDATE goflow.execution SET state = 'f', finished_at = pg_catalog.clock_timestamp(),"
 	" error = pg_catalog.jsonb_build_object('code', 'WF206', 'message', 'the role of the execution was dropped')"
 	" WHERE execution_id = $1 AND finished_at IS NULL RETURNING execution_id)"
-	" DELETE FROM goflow.timer USING failed WHERE timer.execution_id = failed.execution_id";
+	" DELETE FROM goflow.pending USING failed WHERE pending.execution_id = failed.execution_id";
 
 static SPIPlanPtr
 kept_plan(SPIPlanPtr *plan, const char *query, int nargs, Oid *types)

@@ -171,16 +171,64 @@ typedef struct GoflowVariableRow
 	text	   *value;			/* NULL: SQL NULL */
 } GoflowVariableRow;
 
-typedef struct GoflowTimerRow
+/* A node instance that has begun and not ended; see the table. */
+typedef struct GoflowPendingRow
 {
 	pg_uuid_t	execution_id;
 	int32		frame;
 	int16		node;
 	int16		attempt;
+	char		kind;
 	TimestampTz started_at;
-	TimestampTz due_at;
-	ItemPointerData tid;		/* of a row that was read */
-} GoflowTimerRow;
+	TimestampTz due_at;			/* 0: none */
+	pg_uuid_t  *child;			/* or NULL */
+	int64		count;
+	int64		next;
+	int64		ended;
+	int16		phase;
+	char		unwind;			/* 0: nothing */
+	int16		target;			/* -1: none */
+	Jsonb	   *error;			/* or NULL */
+	bool		stored;			/* has a row, at tid */
+	ItemPointerData tid;
+} GoflowPendingRow;
+
+#define GOFLOW_PENDING_DELAY 'd'
+#define GOFLOW_PENDING_RETRY 'r'
+#define GOFLOW_PENDING_BODIES 'b'
+#define GOFLOW_PENDING_WORKFLOW 'w'
+#define GOFLOW_PENDING_TIMEOUT 't'
+
+/* An open frame; see the table. */
+typedef struct GoflowFrameRow
+{
+	pg_uuid_t	execution_id;
+	int32		frame;
+	int32		parent;
+	int16		node;
+	int16		part;
+	int64		iteration;
+	char		unwind;
+	int16		target;			/* -1: none */
+	Jsonb	   *error;			/* or NULL */
+	ArrayType  *counters;		/* or NULL */
+	bool		stored;
+	ItemPointerData tid;
+	void	   *source;			/* the caller's own; see goflow_writes_flush() */
+} GoflowFrameRow;
+
+typedef struct GoflowCompensationRow
+{
+	pg_uuid_t	execution_id;
+	int32		seq;
+	int32		frame;
+	int16		node;
+	ArrayType  *params;
+	TimestampTz done_at;		/* 0: not yet */
+	Jsonb	   *error;			/* or NULL */
+	bool		stored;
+	ItemPointerData tid;
+} GoflowCompensationRow;
 
 typedef struct GoflowRequestRow
 {
@@ -193,48 +241,59 @@ typedef struct GoflowRequestRow
  * Writes wait in memory until they are flushed, so that a straight run that is
  * rolled back costs no dead rows: take a mark, go back to it.
  */
+typedef enum GoflowWriteKind
+{
+	GOFLOW_WRITE_NODE,			/* GoflowNodeRow: insert */
+	GOFLOW_WRITE_VARIABLE,		/* GoflowVariableRow: insert */
+	GOFLOW_WRITE_PENDING,		/* GoflowPendingRow: insert or update */
+	GOFLOW_WRITE_PENDING_END,	/* GoflowPendingRow: delete */
+	GOFLOW_WRITE_FRAME,			/* GoflowFrameRow: insert or update */
+	GOFLOW_WRITE_FRAME_END,		/* GoflowFrameRow: delete */
+	GOFLOW_WRITE_COMPENSATION,	/* GoflowCompensationRow: insert or update */
+	GOFLOW_WRITE_EXECUTION,		/* GoflowExecutionRow: insert or update */
+	GOFLOW_WRITE_KINDS
+} GoflowWriteKind;
+
 typedef struct GoflowWrites
 {
 	MemoryContext context;
-	List	   *nodes;			/* GoflowNodeRow * */
-	List	   *chunks;			/* GoflowChunkRow * */
-	List	   *variables;		/* GoflowVariableRow * */
-	List	   *timers;			/* GoflowTimerRow * to insert */
-	List	   *fired;			/* GoflowTimerRow * to delete */
-	List	   *executions;		/* GoflowExecutionRow * to insert or, if stored, update */
+	List	   *rows[GOFLOW_WRITE_KINDS];
 } GoflowWrites;
-
-/* Adds a row to one of the lists. */
-static inline void
-goflow_writes_add(GoflowWrites *writes, List **list, void *row)
-{
-	MemoryContext old = MemoryContextSwitchTo(writes->context);
-
-	*list = lappend(*list, row);
-	MemoryContextSwitchTo(old);
-}
 
 typedef struct GoflowWritesMark
 {
-	int			nodes;
-	int			chunks;
-	int			variables;
-	int			timers;
-	int			fired;
-	int			executions;
+	int			length[GOFLOW_WRITE_KINDS];
 } GoflowWritesMark;
 
+extern void goflow_writes_add(GoflowWrites *writes, GoflowWriteKind kind, void *row);
 extern GoflowWrites *goflow_writes_create(MemoryContext context);
 extern GoflowWritesMark goflow_writes_mark(const GoflowWrites *writes);
 extern void goflow_writes_go_back(GoflowWrites *writes, const GoflowWritesMark *mark);
-extern void goflow_writes_flush(GoflowWrites *writes);
+
+/* stored: called for each frame's row with its new place, or NULL. */
+extern void goflow_writes_flush(GoflowWrites *writes, void (*stored) (GoflowFrameRow *row));
 
 /* The journal of one execution, in the order of its key; allocated in the current context. */
 extern List *goflow_journal_read(const pg_uuid_t *id);	/* GoflowNodeRow * */
+extern List *goflow_journal_read_frame(const pg_uuid_t *id, int frame);
 extern List *goflow_variables_read(const pg_uuid_t *id);	/* GoflowVariableRow *, by variable and seq */
-extern List *goflow_timers_read(const pg_uuid_t *id);	/* GoflowTimerRow * */
+
+/* The last assignment to a variable of a frame, or NULL. */
+extern GoflowVariableRow *goflow_variable_read(const pg_uuid_t *id, int variable, int frame);
+extern List *goflow_pending_read(const pg_uuid_t *id);	/* GoflowPendingRow * */
+extern List *goflow_frames_read(const pg_uuid_t *id);	/* GoflowFrameRow *, by frame */
+extern List *goflow_compensations_read(const pg_uuid_t *id);	/* GoflowCompensationRow *, by seq */
 extern List *goflow_requests_read(const pg_uuid_t *id); /* GoflowRequestRow * */
+
+/* Rows of many-row nodes, written at once: a loop may read them in the same transaction. */
+extern void goflow_chunks_write(List *chunks);	/* GoflowChunkRow * */
 extern List *goflow_chunks_read(const pg_uuid_t *id, int frame, int node, int attempt); /* ArrayType * */
+extern ArrayType *goflow_chunk_read(const pg_uuid_t *id, int frame, int node, int attempt, int chunk);
+
+/* Values that iterations of a loop gave. */
+extern void goflow_collected_write(const pg_uuid_t *id, int frame, int node, int attempt,
+								   int64 iteration, Jsonb *value);
+extern List *goflow_collected_read(const pg_uuid_t *id, int frame, int node, int attempt); /* Jsonb *, or NULL */
 
 /* Inserts a request of the current user; effective at commit. */
 extern void goflow_request_insert(const pg_uuid_t *id, char kind, const char *reason);

@@ -75,13 +75,60 @@ enum
 
 enum
 {
-	Anum_timer_execution_id = 1,
-	Anum_timer_frame,
-	Anum_timer_node,
-	Anum_timer_attempt,
-	Anum_timer_started_at,
-	Anum_timer_due_at,
-	Natts_timer = Anum_timer_due_at
+	Anum_pending_execution_id = 1,
+	Anum_pending_frame,
+	Anum_pending_node,
+	Anum_pending_attempt,
+	Anum_pending_kind,
+	Anum_pending_started_at,
+	Anum_pending_due_at,
+	Anum_pending_child,
+	Anum_pending_count,
+	Anum_pending_next,
+	Anum_pending_ended,
+	Anum_pending_phase,
+	Anum_pending_unwind,
+	Anum_pending_target,
+	Anum_pending_error,
+	Natts_pending = Anum_pending_error
+};
+
+enum
+{
+	Anum_frame_execution_id = 1,
+	Anum_frame_frame,
+	Anum_frame_parent,
+	Anum_frame_node,
+	Anum_frame_part,
+	Anum_frame_iteration,
+	Anum_frame_unwind,
+	Anum_frame_target,
+	Anum_frame_error,
+	Anum_frame_counters,
+	Natts_frame = Anum_frame_counters
+};
+
+enum
+{
+	Anum_collected_execution_id = 1,
+	Anum_collected_frame,
+	Anum_collected_node,
+	Anum_collected_attempt,
+	Anum_collected_iteration,
+	Anum_collected_value,
+	Natts_collected = Anum_collected_value
+};
+
+enum
+{
+	Anum_compensation_execution_id = 1,
+	Anum_compensation_seq,
+	Anum_compensation_frame,
+	Anum_compensation_node,
+	Anum_compensation_params,
+	Anum_compensation_done_at,
+	Anum_compensation_error,
+	Natts_compensation = Anum_compensation_error
 };
 
 enum
@@ -111,6 +158,8 @@ typedef struct GoflowWriter
 
 extern void goflow_writer_open(GoflowWriter *writer, const char *table);
 extern void goflow_writer_insert(GoflowWriter *writer, const Datum *values, const bool *nulls);
+extern void goflow_writer_insert_at(GoflowWriter *writer, const Datum *values, const bool *nulls,
+									ItemPointer tid);
 extern void goflow_writer_update(GoflowWriter *writer, ItemPointer tid, HeapTuple tuple);
 extern void goflow_writer_delete(GoflowWriter *writer, ItemPointer tid);
 extern void goflow_writer_close(GoflowWriter *writer);
@@ -129,7 +178,12 @@ typedef struct GoflowScan
 
 extern void goflow_scan_begin(GoflowScan *scan, const char *table, const char *index,
 							  const pg_uuid_t *execution_id);
+
+/* The same with more of the key given: smallint, int and bigint columns as their types are. */
+extern void goflow_scan_begin_key(GoflowScan *scan, const char *table, const char *index,
+								  int nkeys, const Datum *keys);
 extern HeapTuple goflow_scan_next(GoflowScan *scan);
+extern HeapTuple goflow_scan_previous(GoflowScan *scan);	/* from the end; not both in one scan */
 extern void goflow_scan_end(GoflowScan *scan);
 
 /* Part of goflow_writes_flush(): inserts rows that are not stored yet, updates the others. */

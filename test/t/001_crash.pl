@@ -76,7 +76,7 @@ is(query($node, q{SELECT count(*) FROM goflow.executions WHERE workflow = 'arriv
 is(query($node, q{SELECT count(*), count(DISTINCT (execution, node)) FROM effect WHERE node <> 'first'}),
 	join('|', (20 * (992 * 10 + 8 * 3)) x 2), "every effect exactly once, seed $seed");
 is_exactly_once($node, 'after 20 crashes');
-is(query($node, 'SELECT count(*) FROM goflow.timer'), '0', 'no timer is left');
+is(query($node, 'SELECT count(*) FROM goflow.pending'), '0', 'no timer is left');
 
 $node->stop;
 done_testing();

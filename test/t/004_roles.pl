@@ -53,7 +53,7 @@ for my $call (qw(status progress nodes variables result wait cancel follow))
 	$node->psql('postgres', "SELECT goflow.$call('$execution')", stderr => \$err, extra_params => [ '-U', 'bob', '-v', 'VERBOSITY=verbose' ]);
 	like($err, qr/WF102/, "$call() of another's execution: there is none");
 }
-for my $table (qw(execution node_state variable timer request workflow))
+for my $table (qw(execution node_state variable pending frame request workflow))
 {
 	$node->psql('postgres', "SELECT * FROM goflow.$table", extra_params => [ '-U', 'ada' ], stderr => \$err);
 	like($err, qr/permission denied/, "nobody reads goflow.$table");
@@ -136,7 +136,7 @@ query($node, q{CREATE ROLE fay LOGIN; SELECT goflow.grant_usage('fay'); GRANT CR
 as('fay', 'SELECT goflow.define($$chain_fay$$, $${"nodes": {"d": {"type": "delay", "for": "input.wait"}, '
 	  . Goflow::effect_node('a', 'd') . '}, "input": {"wait": "interval"}}$$)');
 as('fay', q{SELECT goflow.start('chain_fay', '{"wait": "1 hour"}'); SELECT goflow.start('chain_fay', '{"wait": "300 ms"}')});
-ok(wait_for($node, q{SELECT count(*) = 2 FROM goflow.timer}), 'two executions wait');
+ok(wait_for($node, q{SELECT count(*) = 2 FROM goflow.pending}), 'two executions wait');
 as('fay', q{BEGIN; SELECT goflow.start('chain_fay', '{"wait": "0"}'); PREPARE TRANSACTION 'fay'});
 query($node, q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'fay'});
 query($node, q{SELECT goflow.revoke_usage('fay'); DROP OWNED BY fay; DROP ROLE fay; COMMIT PREPARED 'fay'});
@@ -144,7 +144,7 @@ wait_until_finished($node, 'a role is dropped');
 is(query($node, q{SELECT state, error->>'code', count(*) FROM goflow.executions WHERE workflow = 'chain_fay' GROUP BY 1, 2}),
 	'failed|WF206|3', 'executions of a dropped role fail');
 is(query($node, q{SELECT count(*) FROM goflow.health() WHERE kind = 'trouble'}), '0', 'and trouble nobody further');
-is(query($node, 'SELECT count(*) FROM goflow.timer'), '0', 'their timers are gone');
+is(query($node, 'SELECT count(*) FROM goflow.pending'), '0', 'their timers are gone');
 
 # ---- two databases ----
 

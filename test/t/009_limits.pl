@@ -52,7 +52,7 @@ is_exactly_once($node, 'after a fuse');
 define_chain($node, 'chain', 3);
 define_nodes($node, 'pause', '"d": {"type": "delay", "for": "interval \'2 s\'"}, ' . Goflow::effect_node('a', 'd'));
 start_many($node, 'pause', 500);
-ok(wait_for($node, q{SELECT count(*) = 500 FROM goflow.timer}), '500 executions wait');
+ok(wait_for($node, q{SELECT count(*) = 500 FROM goflow.pending}), '500 executions wait');
 is(query($node, q{SELECT count(*), min(p.total), max(p.completed) FROM goflow.executions e, goflow.progress(e.execution) p
 		WHERE e.workflow = 'pause'}), '500|2|0', 'the progress of all can be read');
 cmp_ok(query($node, q{SELECT value FROM goflow.health() WHERE kind = 'tracker' AND name = 'used'}), '<=', 64, 'from few slots');

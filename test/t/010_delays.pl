@@ -54,7 +54,7 @@ is_exactly_once($node, 'a shower of timers');
 query($node, q{SELECT goflow.start('until', jsonb_build_object('at', clock_timestamp() + interval '1.5 s'));
 	SELECT goflow.start('until', jsonb_build_object('at', clock_timestamp() + interval '0.1 s'))});
 my $down = query($node, q{SELECT goflow.start('until', jsonb_build_object('at', clock_timestamp() + interval '0.5 s'))});
-ok(wait_for($node, q{SELECT count(*) = 3 FROM goflow.timer}), 'timers are set');
+ok(wait_for($node, q{SELECT count(*) = 3 FROM goflow.pending}), 'timers are set');
 $node->stop('fast');
 Time::HiRes::sleep(0.6);	# the server is down: that is what is tested
 $node->start;
@@ -63,7 +63,7 @@ is_exactly_once($node, 'over a restart');
 
 # and over a crash
 query($node, q{SELECT goflow.start('until', jsonb_build_object('at', clock_timestamp() + interval '0.7 s'))});
-ok(wait_for($node, q{SELECT count(*) = 2 FROM goflow.timer}), 'a timer is set');
+ok(wait_for($node, q{SELECT count(*) = 2 FROM goflow.pending}), 'a timer is set');
 $node->stop('immediate');
 $node->start;
 ok(wait_for($node, q{SELECT count(*) = 1 FROM goflow.executions WHERE finished_at IS NULL}), 'it goes on after a crash');
@@ -73,7 +73,7 @@ is_exactly_once($node, 'over a crash');
 
 query($node, q{SELECT count(*) FROM goflow.start_many('until',
 	array_fill(jsonb_build_object('at', clock_timestamp() + interval '2 s'), ARRAY[10000]))});
-ok(wait_for($node, q{SELECT count(*) = 10001 FROM goflow.timer}), '10,000 wait for one moment');
+ok(wait_for($node, q{SELECT count(*) = 10001 FROM goflow.pending}), '10,000 wait for one moment');
 $took = seconds { ok(wait_for($node, q{SELECT count(*) = 1 FROM goflow.executions WHERE finished_at IS NULL}), 'all go on') };
 cmp_ok($took, '<', 15, sprintf('within %.1f s', $took));
 is(query($node, q{SELECT count(*) FILTER (WHERE state = 'completed'), bool_and((output->>'woke')::timestamptz < finished_at)
@@ -84,7 +84,7 @@ is_exactly_once($node, '10,000 at one time');
 $execution = query($node, q{SELECT execution FROM goflow.executions WHERE finished_at IS NULL});
 query($node, "SELECT goflow.cancel('$execution')");
 is(query($node, "SELECT goflow.wait('$execution')"), 'cancelled', 'a waiting execution can be cancelled');
-is(query($node, 'SELECT count(*) FROM goflow.timer'), '0', 'no timer is left');
+is(query($node, 'SELECT count(*) FROM goflow.pending'), '0', 'no timer is left');
 is_at_rest($node, 'delays');
 
 $node->stop;

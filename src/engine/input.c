@@ -8,7 +8,7 @@
  */
 #include "postgres.h"
 
-#include "api/api.h"
+#include "engine/engine.h"
 
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
@@ -18,8 +18,6 @@
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
-
-#include "engine/engine.h"
 
 /* The value of one field by jsonb_populate_record() on a row type of that field alone. */
 static Datum
@@ -207,4 +205,55 @@ goflow_input_convert(GoflowDefinition *definition, Jsonb *input, GoflowExecution
 	if (n == 0)
 		return construct_empty_array(TEXTOID);
 	return construct_md_array(elements, nulls, 1, &n, &lower, TEXTOID, -1, false, TYPALIGN_INT);
+}
+
+int16
+goflow_default_entry(GoflowDefinition *definition)
+{
+	GoflowBody *body = definition->body;
+	GoflowNode *manual = NULL;
+	GoflowNode *trigger = NULL;
+	int			ntriggers = 0;
+	int			nmanual = 0;
+
+	for (int i = 0; i < body->nnodes; i++)
+		if (body->nodes[i]->type == GOFLOW_TYPE_TRIGGER)
+		{
+			trigger = body->nodes[i];
+			ntriggers++;
+			if (trigger->table == NULL)
+			{
+				manual = trigger;
+				nmanual++;
+			}
+		}
+	if (ntriggers == 0)
+		return -1;
+	if (nmanual == 1)
+		return manual->index;
+	if (ntriggers == 1)
+		return trigger->index;
+	ereport(ERROR,
+			(errcode(ERRCODE_GOFLOW_UNKNOWN_ENTRY),
+			 errmsg("workflow \"%s\" has several triggers to enter at", definition->name),
+			 errhint("Name one of them in \"entry\".")));
+}
+
+ArrayType *
+goflow_manual_trigger(GoflowDefinition *definition, int16 entry)
+{
+	Datum		values[GOFLOW_TRIGGER_FIELDS] = {0};
+	bool		nulls[GOFLOW_TRIGGER_FIELDS];
+	int			n = GOFLOW_TRIGGER_FIELDS;
+	int			lower = 1;
+
+	memset(nulls, true, sizeof(nulls));
+	nulls[GOFLOW_TRIGGER_EVENT] = false;
+	values[GOFLOW_TRIGGER_EVENT] = CStringGetTextDatum("manual");
+	if (entry >= 0 && definition->nodes[entry]->type == GOFLOW_TYPE_TRIGGER)
+	{
+		nulls[GOFLOW_TRIGGER_NODE] = false;
+		values[GOFLOW_TRIGGER_NODE] = CStringGetTextDatum(definition->nodes[entry]->id);
+	}
+	return construct_md_array(values, nulls, 1, &n, &lower, TEXTOID, -1, false, TYPALIGN_INT);
 }

@@ -1,0 +1,202 @@
+/*
+ * child.c
+ *		Workflow nodes: an execution that starts another and waits for it.
+ *
+ * The child is an execution like any other, with "parent" in its row.  It is
+ * started in the transaction of the node, and wakes its parent when it ends
+ * (driver.c).  The parent waits without a worker: a pending with the child's
+ * id is all that is left of it.  In run() the child runs inline, too.
+ */
+#include "postgres.h"
+
+#include "engine/state.h"
+
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/guc.h"
+
+/* Refuses a chain of parents that is too long. */
+static void
+check_depth(GoflowExecution *ex, GoflowNode *node)
+{
+	GoflowExecutionRow *row = ex->row;
+
+	for (int depth = 1; row && row->parent; depth++)
+	{
+		if (depth >= GOFLOW_MAX_DEPTH)
+			ereport(ERROR,
+					(errcode(ERRCODE_GOFLOW_LIMIT_EXCEEDED),
+					 errmsg("workflow \"%s\" is nested too deeply", node->workflow_name),
+					 errdetail("There are %d executions above it.", GOFLOW_MAX_DEPTH),
+					 errhint("Does it start itself without an end?")));
+		row = goflow_execution_read(row->parent);
+	}
+}
+
+static Jsonb *
+make_input(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
+{
+	int			n = node->nexprs;
+	char	  **names = palloc(Max(n, 1) * sizeof(char *));
+	Oid		   *types = palloc(Max(n, 1) * sizeof(Oid));
+	Datum	   *values = palloc(Max(n, 1) * sizeof(Datum));
+	bool	   *nulls = palloc(Max(n, 1) * sizeof(bool));
+
+	for (int i = 0; i < n; i++)
+	{
+		names[i] = node->exprs[i].name;
+		values[i] = goflow_evaluate(ex, frame, node->exprs[i].expr, &nulls[i], &types[i], NULL);
+	}
+	return goflow_fields_to_jsonb(names, types, n, values, nulls);
+}
+
+static GoflowExecutionRow *
+make_row(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
+{
+	MemoryContext old;
+	GoflowWorkflowRow workflow;
+	GoflowDefinition *definition;
+	GoflowExecutionRow *row;
+	Jsonb	   *input;
+	int			level;
+
+	goflow_workflow_lock(node->workflow_name, RowShareLock);
+	if (!goflow_workflow_find(node->workflow_name, node->workflow_version, &workflow))
+		ereport(ERROR,
+				(errcode(ERRCODE_GOFLOW_UNKNOWN_WORKFLOW),
+				 errmsg("workflow \"%s\" does not exist", node->workflow_name)));
+	if (!goflow_workflow_may_start(node->workflow_name, workflow.owner, GetUserId()))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to start workflow \"%s\"", node->workflow_name)));
+	check_depth(ex, node);
+	input = make_input(ex, frame, node);
+
+	definition = goflow_workflow_load(workflow.workflow_id);
+	old = MemoryContextSwitchTo(ex->context);
+	row = palloc0(sizeof(GoflowExecutionRow));
+	goflow_uuid_generate(&row->id);
+	row->workflow_id = workflow.workflow_id;
+	row->run_as = definition->security_definer ? workflow.owner : GetUserId();
+	row->state = GOFLOW_EXECUTION_QUEUED;
+	row->priority = ex->row->priority;
+	row->entry = goflow_default_entry(definition);
+	row->created_at = GetCurrentTimestamp();
+	row->parent = &ex->row->id;
+	row->trigger = goflow_manual_trigger(definition, row->entry);
+	level = NewGUCNestLevel();
+	goflow_settings_apply(&definition->settings);
+	row->input = goflow_input_convert(definition, input, row);
+	AtEOXact_GUC(true, level);
+	MemoryContextSwitchTo(old);
+	return row;
+}
+
+static void
+set_result(GoflowFrame *frame, GoflowNode *node, const pg_uuid_t *id, Jsonb *output)
+{
+	GoflowNodeRun *run = goflow_run(frame, node);
+	MemoryContext old = MemoryContextSwitchTo(frame->context);
+	pg_uuid_t  *copy = palloc(sizeof(pg_uuid_t));
+
+	*copy = *id;
+	run->values = palloc0(node->ncolumns * sizeof(Datum));
+	run->nulls = palloc0(node->ncolumns * sizeof(bool));
+	run->values[0] = UUIDPGetDatum(copy);
+	run->nulls[1] = output == NULL;
+	if (output)
+		run->values[1] = PointerGetDatum(DatumGetJsonbPCopy(JsonbPGetDatum(output)));
+	MemoryContextSwitchTo(old);
+}
+
+/* True: the node has ended.  False: it waits for its child. */
+bool
+goflow_child_begin(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
+{
+	GoflowExecutionRow *row = make_row(ex, frame, node);
+	GoflowPending *pending;
+
+	check_stack_depth();
+	if (ex->is_inline)
+	{
+		if (row->run_as != GetUserId())
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("run() cannot run workflow \"%s\" as its owner", node->workflow_name)));
+		goflow_engine_run_inline(row, true);
+		set_result(frame, node, &row->id, row->output);
+		return true;
+	}
+	goflow_execution_insert(row, 1);
+	goflow_wake_execution(&row->id, row->run_as, row->priority);
+	if (!node->wait)
+	{
+		set_result(frame, node, &row->id, NULL);
+		return true;
+	}
+	pending = goflow_pending_create(ex, frame, node, GOFLOW_PENDING_WORKFLOW);
+	pending->now.row.child = &row->id;
+	if (node->timeout > 0)
+	{
+		pending->now.row.due_at = GetCurrentTimestamp() + node->timeout;
+		goflow_wake_timer(pending->now.row.due_at);
+	}
+	return false;
+}
+
+void
+goflow_child_cancel(GoflowExecution *ex, GoflowPending *pending)
+{
+	GoflowExecutionRow *row = goflow_execution_read(pending->now.row.child);
+
+	if (row == NULL || goflow_execution_is_finished(row->state))
+		return;
+	goflow_request_insert(&row->id, 'x', "its parent does not need it any more");
+	goflow_wake_execution(&row->id, row->run_as, GOFLOW_MAX_PRIORITY);
+	goflow_wake_cancel(&row->id);
+}
+
+/* The parent was woken: has the child ended, or is the time over? */
+void
+goflow_child_step(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
+{
+	GoflowNodeRun *run = goflow_run(frame, node);
+	GoflowPending *pending = run->pending;
+	TimestampTz started_at = pending->now.row.started_at;
+	int			duration = (int) Min(GetCurrentTimestamp() - started_at, PG_INT32_MAX);
+	GoflowExecutionRow *row = goflow_execution_read(pending->now.row.child);
+	MemoryContext old;
+	Jsonb	   *error = NULL;
+
+	run->is_stepping = false;
+	if (row && !goflow_execution_is_finished(row->state))
+	{
+		if (pending->now.row.due_at == 0 || pending->now.row.due_at > GetCurrentTimestamp())
+			return;
+		goflow_child_cancel(ex, pending);
+	}
+	if (row && (row->state == GOFLOW_EXECUTION_COMPLETED || row->state == GOFLOW_EXECUTION_PARTIAL))
+	{
+		set_result(frame, node, &row->id, row->output);
+		goflow_pending_end(ex, pending);
+		goflow_execution_record(ex, frame, node, GOFLOW_NODE_COMPLETED, started_at, duration, NULL);
+		goflow_cascade_ended(ex, frame, node);
+		return;
+	}
+
+	old = MemoryContextSwitchTo(ex->context);
+	if (row == NULL)
+		error = goflow_error_make(ERRCODE_GOFLOW_UNKNOWN_EXECUTION, "the execution that it started has gone",
+								  NULL, node, run->attempt);
+	else if (!goflow_execution_is_finished(row->state))
+		error = goflow_error_make(ERRCODE_GOFLOW_EXECUTION_TIMEOUT,
+								  psprintf("node \"%s\" timed out", node->path), NULL, node, run->attempt);
+	else
+		error = row->error ? DatumGetJsonbPCopy(JsonbPGetDatum(row->error)) :
+			goflow_error_make(ERRCODE_GOFLOW_NODE_FAILED, "the execution that it started failed",
+							  NULL, node, run->attempt);
+	MemoryContextSwitchTo(old);
+	goflow_node_failed(ex, frame, node, error, started_at, duration);
+}

@@ -1,0 +1,119 @@
+/*
+ * compensate.c
+ *		Undoing what completed, when the execution fails or is cancelled.
+ *
+ * A node with "compensate" leaves a row when it completes, with the values
+ * that its undo statement refers to: at the time of undoing, the frame that
+ * they came from may be long gone.  When frame 0 has been stopped, the rows
+ * are undone in reverse order of completion, each in a subtransaction of its
+ * own together with the mark that it is done, so none is undone twice.  An
+ * undo that fails leaves its error in its row, and the others go on.
+ */
+#include "postgres.h"
+
+#include "engine/state.h"
+
+#include "executor/spi.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+
+/* The parameters of an expression as fields, for their text form. */
+static GoflowField *
+param_fields(GoflowExpr *expr)
+{
+	GoflowField *fields = palloc0(Max(expr->nrefs, 1) * sizeof(GoflowField));
+
+	for (int i = 0; i < expr->nrefs; i++)
+	{
+		fields[i].type = expr->refs[i].type;
+		fields[i].typmod = expr->refs[i].typmod;
+	}
+	return fields;
+}
+
+/* A node completed: keeps what its undo will need. */
+void
+goflow_compensate_note(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
+{
+	GoflowExpr *expr = node->compensate;
+	MemoryContext old;
+	GoflowCompensationRow *row;
+	Datum	   *values;
+	bool	   *nulls;
+
+	goflow_evaluate_prepare(expr);
+	old = MemoryContextSwitchTo(ex->writes->context);
+	values = palloc(Max(expr->nrefs, 1) * sizeof(Datum));
+	nulls = palloc(Max(expr->nrefs, 1) * sizeof(bool));
+	for (int i = 0; i < expr->nrefs; i++)
+		values[i] = goflow_reference_value(ex, frame, node, &expr->refs[i], &nulls[i]);
+	row = palloc0(sizeof(GoflowCompensationRow));
+	row->execution_id = ex->row->id;
+	row->seq = goflow_run(frame, node)->seq;
+	row->frame = frame->id;
+	row->node = node->index;
+	row->params = goflow_values_encode(param_fields(expr), expr->nrefs, values, nulls);
+	goflow_writes_add(ex->writes, GOFLOW_WRITE_COMPENSATION, row);
+	MemoryContextSwitchTo(old);
+}
+
+/* Does the definition undo anything at all? */
+bool
+goflow_compensate_needed(GoflowExecution *ex)
+{
+	for (int i = 0; i < ex->definition->nnodes; i++)
+		if (ex->definition->nodes[i]->compensate)
+			return true;
+	return false;
+}
+
+/* The node that completed last of those that are not undone; NULL: none is left. */
+GoflowCompensationRow *
+goflow_compensate_next(GoflowExecution *ex)
+{
+	if (!ex->compensations_read)
+	{
+		MemoryContext old = MemoryContextSwitchTo(ex->context);
+		ListCell   *lc;
+
+		foreach(lc, goflow_compensations_read(&ex->row->id))
+			if (((GoflowCompensationRow *) lfirst(lc))->done_at == 0)
+				ex->compensations = lappend(ex->compensations, lfirst(lc));
+		ex->compensations_read = true;
+		MemoryContextSwitchTo(old);
+	}
+	return ex->compensations ? llast(ex->compensations) : NULL;
+}
+
+void
+goflow_compensate_run(GoflowExecution *ex, GoflowCompensationRow *row)
+{
+	GoflowExpr *expr = ex->definition->nodes[row->node]->compensate;
+	ParamListInfo params;
+	Datum	   *values;
+	bool	   *nulls;
+
+	goflow_evaluate_prepare(expr);
+	values = palloc(Max(expr->nrefs, 1) * sizeof(Datum));
+	nulls = palloc(Max(expr->nrefs, 1) * sizeof(bool));
+	goflow_values_decode(param_fields(expr), expr->nrefs, row->params, values, nulls);
+	params = makeParamList(expr->nrefs);
+	for (int i = 0; i < expr->nrefs; i++)
+	{
+		params->params[i].value = values[i];
+		params->params[i].isnull = nulls[i];
+		params->params[i].ptype = expr->refs[i].type;
+		params->params[i].pflags = PARAM_FLAG_CONST;
+	}
+	goflow_evaluate_with(expr, params);
+}
+
+/* It is undone, or (error) could not be; not to be tried again. */
+void
+goflow_compensate_done(GoflowExecution *ex, GoflowCompensationRow *row, Jsonb *error)
+{
+	row->done_at = GetCurrentTimestamp();
+	row->error = error;
+	goflow_writes_add(ex->writes, GOFLOW_WRITE_COMPENSATION, row);
+	ex->compensations = list_truncate(ex->compensations, list_length(ex->compensations) - 1);
+}

@@ -1,0 +1,226 @@
+/*
+ * frame.c
+ *		Frames: runs of a body.
+ *
+ * A frame begins with every node idle, settles those without "after", and ends
+ * when no reachable node is open any more.  Then its owner (the node whose
+ * body it is) makes a step, in body.c.  A frame that must end early is stopped:
+ * simple nodes are cancelled at once, nodes with bodies are wound up, which
+ * takes as long as their "finally" bodies do.
+ */
+#include "postgres.h"
+
+#include "engine/state.h"
+
+#include "miscadmin.h"
+#include "utils/memutils.h"
+
+static void
+allocate(GoflowFrame *frame, GoflowFrameState *state)
+{
+	int			nnodes = Max(frame->body->nnodes, 1);
+	int			nvariables = Max(frame->body->nvariables, 1);
+
+	state->runs = palloc0(nnodes * sizeof(GoflowNodeRun));
+	state->variables = palloc0(nvariables * sizeof(Datum));
+	state->variable_nulls = palloc0(nvariables * sizeof(bool));
+	state->ready = palloc0(nnodes * sizeof(int16));
+	for (int i = 0; i < nvariables; i++)
+		state->variable_nulls[i] = true;
+}
+
+/* A frame in memory, with every node idle. */
+GoflowFrame *
+goflow_frame_create(GoflowExecution *ex, GoflowFrame *parent, GoflowBody *body, int32 id, int64 iteration)
+{
+	MemoryContext context = AllocSetContextCreate(ex->context, "goflow frame", ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	GoflowFrame *frame = palloc0(sizeof(GoflowFrame));
+	bool	   *reachable = palloc(Max(body->nnodes, 1) * sizeof(bool));
+
+	frame->context = context;
+	frame->id = id;
+	frame->body = body;
+	frame->parent = parent;
+	frame->iteration = iteration;
+	frame->segment = ex->segment;
+	allocate(frame, &frame->now);
+	allocate(frame, &frame->saved);
+	frame->now.target = -1;
+
+	frame->now.open = goflow_graph_reach(body, parent ? -1 : ex->row->entry, reachable);
+	for (int i = 0; i < body->nnodes; i++)
+	{
+		frame->now.runs[i].state = GOFLOW_NODE_IDLE;
+		frame->now.runs[i].port = -1;
+		frame->now.runs[i].reachable = reachable[i];
+	}
+	MemoryContextSwitchTo(ex->context);
+	ex->now.frames = lappend(ex->now.frames, frame);
+	MemoryContextSwitchTo(old);
+	return frame;
+}
+
+/* Sets first values of the body's variables, and readies its entries. */
+void
+goflow_frame_begin(GoflowExecution *ex, GoflowFrame *frame)
+{
+	GoflowBody *body = frame->body;
+
+	for (int i = 0; i < body->nvariables; i++)
+	{
+		GoflowExpr *initial = body->variables[i].initial;
+		bool		isnull = true;
+		Datum		value = (Datum) 0;
+
+		if (initial)
+			value = goflow_evaluate(ex, frame, initial, &isnull, NULL, NULL);
+		goflow_variable_assign(ex, frame, body->first_variable + i, NULL, value, isnull);
+	}
+	goflow_cascade_settle_all(ex, frame);
+	goflow_frame_check_end(ex, frame);
+}
+
+/* Starts a frame of one of a node's bodies.  error: error.* in it, or NULL. */
+GoflowFrame *
+goflow_frame_start(GoflowExecution *ex, GoflowFrame *parent, GoflowNode *owner, int part,
+				   int64 iteration, Jsonb *error)
+{
+	GoflowPending *pending = goflow_run(parent, owner)->pending;
+	GoflowFrame *frame = goflow_frame_create(ex, parent, owner->bodies[part], ex->now.next_frame++,
+											 iteration);
+
+	check_stack_depth();
+	frame->now.dirty = true;
+	if (error)
+	{
+		MemoryContext old = MemoryContextSwitchTo(frame->context);
+
+		frame->now.error = DatumGetJsonbPCopy(JsonbPGetDatum(error));
+		MemoryContextSwitchTo(old);
+	}
+	pending->now.live++;
+	goflow_frame_begin(ex, frame);
+	return frame;
+}
+
+GoflowFrame *
+goflow_frame_find(GoflowExecution *ex, int32 id)
+{
+	ListCell   *lc;
+
+	foreach(lc, ex->now.frames)
+		if (((GoflowFrame *) lfirst(lc))->id == id)
+			return lfirst(lc);
+	return NULL;
+}
+
+/* Its owner has taken note of its end; it is forgotten when the segment is safe. */
+void
+goflow_frame_gone(GoflowExecution *ex, GoflowFrame *frame)
+{
+	MemoryContext old = MemoryContextSwitchTo(ex->context);
+
+	ex->now.frames = list_delete_ptr(ex->now.frames, frame);
+	ex->gone_frames = lappend(ex->gone_frames, frame);
+	ex->now.past_completed += frame->now.completed;
+	ex->now.past_failed += frame->now.failed;
+	ex->now.past_skipped += frame->now.skipped;
+	MemoryContextSwitchTo(old);
+}
+
+void
+goflow_frame_free(GoflowFrame *frame)
+{
+	ListCell   *lc;
+
+	/* they may hold temporary files */
+	foreach(lc, frame->tuplestores)
+		tuplestore_end(lfirst(lc));
+	MemoryContextDelete(frame->context);
+}
+
+void
+goflow_frame_check_end(GoflowExecution *ex, GoflowFrame *frame)
+{
+	if (frame->now.open > 0 || frame->now.ended)
+		return;
+	frame->now.ended = true;
+	if (frame->parent)
+		goflow_cascade_make_step(frame->parent, frame->body->owner);
+}
+
+void
+goflow_frame_stop(GoflowExecution *ex, GoflowFrame *frame, char unwind, Jsonb *error, int16 target)
+{
+	check_stack_depth();
+	if (frame->now.ended || frame->now.unwind != GOFLOW_UNWIND_NONE)
+		return;					/* the first reason counts */
+	frame->now.unwind = unwind;
+	frame->now.target = target;
+	frame->now.error = error;
+	frame->now.dirty = true;
+	for (int i = 0; i < frame->body->nnodes; i++)
+	{
+		GoflowNodeRun *run = &frame->now.runs[i];
+
+		if (run->reachable && !goflow_node_has_ended(run))
+			goflow_cascade_cancel_node(ex, frame, frame->body->nodes[i]);
+	}
+	goflow_frame_check_end(ex, frame);
+}
+
+Jsonb *
+goflow_frame_output(GoflowExecution *ex, GoflowFrame *frame)
+{
+	GoflowBody *body = frame->body;
+	int			n = body->noutputs;
+	char	  **names;
+	Oid		   *types;
+	Datum	   *values;
+	bool	   *nulls;
+
+	if (n == 0)
+		return NULL;
+	names = palloc(n * sizeof(char *));
+	types = palloc(n * sizeof(Oid));
+	values = palloc(n * sizeof(Datum));
+	nulls = palloc(n * sizeof(bool));
+	for (int i = 0; i < n; i++)
+	{
+		names[i] = body->outputs[i].name;
+		values[i] = goflow_evaluate(ex, frame, body->outputs[i].expr, &nulls[i], &types[i], NULL);
+	}
+	return goflow_fields_to_jsonb(names, types, n, values, nulls);
+}
+
+/* The rows of a many-row node: none if it did not complete. */
+Tuplestorestate *
+goflow_frame_rows(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
+{
+	GoflowNodeRun *run = goflow_run(frame, node);
+
+	if (run->rows == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(frame->context);
+		Tuplestorestate *rows = tuplestore_begin_heap(true, true, work_mem);
+
+		MemoryContextSwitchTo(old);
+		goflow_frame_keep_rows(frame, node, rows);
+		if (run->state == GOFLOW_NODE_COMPLETED)
+			goflow_rows_decode(node->row_columns, node->nrow_columns,
+							   goflow_chunks_read(&ex->row->id, frame->id, node->index, run->attempt),
+							   rows);
+	}
+	return run->rows;
+}
+
+void
+goflow_frame_keep_rows(GoflowFrame *frame, GoflowNode *node, Tuplestorestate *rows)
+{
+	MemoryContext old = MemoryContextSwitchTo(frame->context);
+
+	frame->tuplestores = lappend(frame->tuplestores, rows);
+	goflow_run(frame, node)->rows = rows;
+	MemoryContextSwitchTo(old);
+}
