@@ -51,6 +51,15 @@ typedef bool GoflowUpdateIndexes;
 #define goflow_only_summarizing(u) (false)
 #endif
 
+/* Runs a portal once, to its end. */
+#if PG_VERSION_NUM >= 180000
+#define goflow_portal_run(portal, dest, completion) \
+	PortalRun(portal, FETCH_ALL, true, dest, dest, completion)
+#else
+#define goflow_portal_run(portal, dest, completion) \
+	PortalRun(portal, FETCH_ALL, true, true, dest, dest, completion)
+#endif
+
 /* Virtual generated columns came with 18; triggers do not see their values. */
 #if PG_VERSION_NUM >= 180000
 #define goflow_is_virtual_column(attgenerated) ((attgenerated) == ATTRIBUTE_GENERATED_VIRTUAL)

@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "api/api.h"
+#include "api/calls.h"
 #include "api/row_trigger.h"
 #include "definition/definition.h"
 #include "goflow.h"
@@ -114,6 +115,7 @@ compile(Jsonb *json, const char *name, GoflowReport *report)
 	{
 		goflow_graph_check(definition, report);
 		goflow_definition_analyze(definition, report);
+		goflow_calls_check(definition, report);
 	}
 	return definition;
 }

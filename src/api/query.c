@@ -187,7 +187,8 @@ goflow_nodes(PG_FUNCTION_ARGS)
 	for (int i = 0; i < ninstances; i++)
 		if (!is_listed(rows, instances[i].frame, instances[i].node, instances[i].attempt))
 			rows = lappend(rows, make_row(instances[i].frame, instances[i].node, instances[i].attempt,
-										  instances[i].seq, 0, GOFLOW_NODE_RUNNING));
+										  instances[i].seq, instances[i].started_at,
+										  GOFLOW_NODE_RUNNING));
 	foreach(lc, rows)
 	{
 		GoflowNodeRow *known = lfirst(lc);

@@ -100,6 +100,8 @@ is_optimizable(Node *statement)
 		case T_UpdateStmt:
 		case T_DeleteStmt:
 		case T_MergeStmt:
+		case T_ExplainStmt:
+		case T_CreateTableAsStmt:
 			return true;
 		default:
 			return false;

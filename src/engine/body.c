@@ -444,6 +444,9 @@ step_try(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, List *ended)
 	goflow_frame_gone(ex, inner);
 	pending->now.dirty = true;
 
+	if (unwind == GOFLOW_UNWIND_FAIL &&
+		(row->unwind == GOFLOW_UNWIND_BREAK || row->unwind == GOFLOW_UNWIND_CONTINUE))
+		row->unwind = GOFLOW_UNWIND_NONE;	/* an error on the way to the loop */
 	if (unwind == GOFLOW_UNWIND_NONE || row->unwind != GOFLOW_UNWIND_NONE)
 	{
 		/* the first reason counts; an error in the finally is in the journal */
@@ -546,7 +549,7 @@ step_parallel(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, List *e
 	int			wanted = wanted_branches(node);
 	ListCell   *lc;
 
-	if (row->phase == 0)
+	if (row->phase == 0 && row->unwind == GOFLOW_UNWIND_NONE)
 	{
 		row->phase = 1;
 		row->next = 0;

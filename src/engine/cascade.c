@@ -47,6 +47,7 @@ append_ready(GoflowFrame *frame, GoflowNode *node)
 {
 	GoflowFrameState *now = &frame->now;
 
+	/* it may be there still for a step that is not wanted any more */
 	if (goflow_run(frame, node)->is_listed)
 		return;
 	goflow_run(frame, node)->is_listed = true;
@@ -271,18 +272,6 @@ goflow_cascade_next(GoflowExecution *ex, GoflowFrame **frame)
 		}
 	}
 	return NULL;
-}
-
-/* Undoes goflow_cascade_next(). */
-void
-goflow_cascade_put_back(GoflowFrame *frame, GoflowNode *node)
-{
-	GoflowFrameState *now = &frame->now;
-
-	now->ready_head = (now->ready_head + frame->body->nnodes - 1) % frame->body->nnodes;
-	now->ready[now->ready_head] = node->position;
-	now->ready_count++;
-	goflow_run(frame, node)->is_listed = true;
 }
 
 static Jsonb *

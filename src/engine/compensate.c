@@ -82,7 +82,9 @@ goflow_compensate_next(GoflowExecution *ex)
 		ex->compensations_read = true;
 		MemoryContextSwitchTo(old);
 	}
-	return ex->compensations ? llast(ex->compensations) : NULL;
+	if (ex->now.compensated >= list_length(ex->compensations))
+		return NULL;
+	return list_nth(ex->compensations, list_length(ex->compensations) - 1 - ex->now.compensated);
 }
 
 void
@@ -115,5 +117,5 @@ goflow_compensate_done(GoflowExecution *ex, GoflowCompensationRow *row, Jsonb *e
 	row->done_at = GetCurrentTimestamp();
 	row->error = error;
 	goflow_writes_add(ex->writes, GOFLOW_WRITE_COMPENSATION, row);
-	ex->compensations = list_truncate(ex->compensations, list_length(ex->compensations) - 1);
+	ex->now.compensated++;
 }

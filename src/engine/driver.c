@@ -22,6 +22,10 @@
  * tables, and each of their next nodes runs in node mode.  There, an error at
  * commit is the node's own.
  *
+ * A node with "atomic": false runs in node mode, too, but its statement makes
+ * transactions of its own (detached.c).  Only when it is done does a
+ * transaction store that it is: at least once.
+ *
  * Why exactly once holds: effects and journal rows are in one transaction, and
  * the journal's key admits one row per attempt.  Whoever comes second rolls
  * back, effect included.
@@ -575,6 +579,76 @@ elapsed(instr_time before)
 	return (int) Min(INSTR_TIME_GET_MICROSEC(after), (uint64) PG_INT32_MAX);
 }
 
+/* The node swallowed its timeout. */
+static void
+check_timeout(GoflowNode *node)
+{
+	if (goflow_session_timed_out())
+		ereport(ERROR,
+				(errcode(ERRCODE_QUERY_CANCELED),
+				 errmsg_internal("node \"%s\" timed out", node->path)));
+}
+
+/*
+ * Runs a node with "atomic": false.  Called in a transaction, ends it, and
+ * returns in another one, which is to store the result of the node: the
+ * execution is loaded anew, as a lot may have happened meanwhile.
+ */
+static void
+run_detached(const GoflowInstance *instance, GoflowExecution *volatile *ex, GoflowFrame *frame,
+			 GoflowNode *volatile *node, volatile bool *detached, TimestampTz started_at,
+			 instr_time before)
+{
+	GoflowWrites *writes;
+	GoflowNode *found;
+	GoflowNodeRun *run = NULL;
+	SPITupleTable *table;
+	uint64		processed;
+
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	goflow_session_transaction_ended(true);
+
+	*detached = true;
+	goflow_session_detached_begin(&(*node)->settings, (*node)->timeout);
+	table = goflow_detached_run(*ex, frame, *node, batch_context, &processed);
+	goflow_session_detached_end();
+	*detached = false;
+	check_timeout(*node);
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	MemoryContextSwitchTo(batch_context);
+	*node = NULL;
+	goflow_execution_free(*ex);
+	*ex = NULL;
+	writes = goflow_writes_create(batch_context);
+	*ex = goflow_execution_load(&instance->execution_id, writes, NULL, 0);
+	if (*ex == NULL || (*ex)->inactive)
+		return;
+	run = find_instance(*ex, instance, &frame, &found);
+	if (run == NULL)
+		return;
+	*node = found;
+	goflow_session_apply((*ex)->definition);
+	run->state = GOFLOW_NODE_RUNNING;
+	run->attempt = instance->attempt;
+	run->seq = instance->seq;
+	if (run->pending)
+		goflow_pending_end(*ex, run->pending);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	MemoryContextSwitchTo(batch_context);
+	goflow_node_take_result(*ex, frame, found, table, processed);
+	goflow_execution_record(*ex, frame, found, GOFLOW_NODE_COMPLETED, started_at, elapsed(before),
+							NULL);
+	if (SPI_finish() != SPI_OK_FINISH)
+		elog(ERROR, "SPI_finish failed");
+	MemoryContextSwitchTo(batch_context);
+	goflow_writes_flush(writes, NULL);
+}
+
 /*
  * Runs the node in this worker's slot in a transaction of its own.  If it was
  * decided otherwise meanwhile (cancelled, done by somebody), nothing happens.
@@ -590,6 +664,8 @@ goflow_engine_run_node(const GoflowInstance *instance)
 	Oid			role = goflow_worker_role();
 	volatile int priority = 0;
 	volatile bool committing = false;
+	volatile bool detached = false;
+	volatile bool is_last = false;
 	ErrorContextCallback context = {.callback = describe_instance, .arg = (void *) &node,
 	.previous = error_context_stack};
 
@@ -610,7 +686,9 @@ goflow_engine_run_node(const GoflowInstance *instance)
 		MemoryContextSwitchTo(batch_context);
 		writes = goflow_writes_create(batch_context);
 		ex = goflow_execution_load(&instance->execution_id, writes, NULL, 0);
-		if (ex && !ex->inactive && !ex->cancel_requested)
+		/* what runs after a cancel, once the driver has seen it, is a "finally" */
+		if (ex && !ex->inactive &&
+			(!ex->cancel_requested || ex->root->now.unwind != GOFLOW_UNWIND_NONE))
 		{
 			run = find_instance(ex, instance, &frame, &found);
 			node = found;
@@ -621,27 +699,31 @@ goflow_engine_run_node(const GoflowInstance *instance)
 			char	   *activity = psprintf("node \"%s\" of workflow \"%s\": %s", found->path,
 											found->definition->name,
 											found->expr ? found->expr->text : "");
+
+			pgstat_report_activity(STATE_RUNNING, activity);
+			goflow_execution_track(ex, found->index);
+			goflow_session_apply(ex->definition);
+			is_last = !found->is_atomic;
+		}
+		if (run && !found->is_atomic)
+			run_detached(instance, &ex, frame, &node, &detached, started_at, before);
+		else if (run)
+		{
 			int			duration;
 			bool		ended;
 
-			pgstat_report_activity(STATE_RUNNING, activity);
 			run->state = GOFLOW_NODE_RUNNING;
 			run->attempt = instance->attempt;
 			run->seq = instance->seq;
 			if (run->pending)
 				goflow_pending_end(ex, run->pending);	/* the retry has come */
-			goflow_execution_track(ex, found->index);
-			goflow_session_apply(ex->definition);
 			if (SPI_connect() != SPI_OK_CONNECT)
 				elog(ERROR, "SPI_connect failed");
 			MemoryContextSwitchTo(batch_context);
 			goflow_session_node_begin(&found->settings, false, found->timeout);
 			ended = goflow_node_execute(ex, frame, found);
 			goflow_session_node_end();
-			if (goflow_session_timed_out())
-				ereport(ERROR,
-						(errcode(ERRCODE_QUERY_CANCELED),
-						 errmsg_internal("node \"%s\" timed out", found->path)));
+			check_timeout(found);
 			duration = elapsed(before);
 			if (ended)
 				goflow_execution_record(ex, frame, found, GOFLOW_NODE_COMPLETED, started_at, duration,
@@ -681,6 +763,8 @@ goflow_engine_run_node(const GoflowInstance *instance)
 			goflow_speed_set(node->definition->workflow_id, node->index, GOFLOW_SPEED_ALONE);
 		AbortCurrentTransaction();
 		goflow_session_transaction_ended(false);
+		if (detached)
+			goflow_session_detached_end();
 		MemoryContextSwitchTo(old);
 
 		/*
@@ -701,5 +785,7 @@ goflow_engine_run_node(const GoflowInstance *instance)
 	goflow_session_clean();
 	pgstat_report_stat(false);
 	pgstat_report_activity(STATE_IDLE, NULL);
+	if (is_last)
+		goflow_worker_leave();	/* no trace of it can be left to the next node */
 	goflow_queue_node_done(role, priority);
 }

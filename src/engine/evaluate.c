@@ -144,8 +144,9 @@ get_plan(GoflowExpr *expr)
 	return plan;
 }
 
-static ParamListInfo
-make_params(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr)
+/* Values of an expression's references, which are known once it is parsed; NULL if it has none. */
+ParamListInfo
+goflow_evaluate_params(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr)
 {
 	ParamListInfo params;
 
@@ -365,7 +366,7 @@ evaluate(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr, GoflowPlan *
 	int32		result_typmod = -1;
 	bool		is_literal;
 
-	params = make_params(ex, frame, expr);
+	params = goflow_evaluate_params(ex, frame, expr);
 
 	if (plan->state)
 	{
@@ -605,7 +606,7 @@ goflow_evaluate_rows(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr,
 	int			rc;
 
 	memset(&options, 0, sizeof(options));
-	options.params = make_params(ex, frame, expr);
+	options.params = goflow_evaluate_params(ex, frame, expr);
 	register_rows(ex, frame, expr);
 	SPI_tuptable = NULL;
 	rc = SPI_execute_plan_extended(plan->spi, &options);
@@ -662,34 +663,14 @@ goflow_evaluate_with(GoflowExpr *expr, ParamListInfo params)
 		elog(ERROR, "SPI_execute_plan_extended failed: %s", SPI_result_code_string(rc));
 }
 
-/*
- * Runs the statement of a sql node and sets the node's columns (in the
- * execution's context) and rows.
- */
+/* Sets the columns of a sql node (in the execution's context) and its rows; table NULL: it returns none. */
 void
-goflow_evaluate_statement(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr,
-						  GoflowNodeRun *run)
+goflow_evaluate_take_result(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr,
+							GoflowNodeRun *run, SPITupleTable *table, uint64 processed)
 {
 	GoflowNode *node = expr->node;
-	GoflowPlan *plan = get_plan(expr);
-	SPIExecuteOptions options;
-	SPITupleTable *table;
 	Tuplestorestate *rows;
 	MemoryContext old;
-	uint64		processed;
-	int			rc;
-
-	memset(&options, 0, sizeof(options));
-	options.params = make_params(ex, frame, expr);
-	options.allow_nonatomic = false;
-	register_rows(ex, frame, expr);
-	SPI_tuptable = NULL;
-	rc = SPI_execute_plan_extended(plan->spi, &options);
-	unregister_relations(expr->relations);
-	if (rc < 0)
-		elog(ERROR, "SPI_execute_plan_extended failed: %s", SPI_result_code_string(rc));
-	table = SPI_tuptable;
-	processed = SPI_processed;
 
 	if (node->rows == GOFLOW_ROWS_MANY)
 	{
@@ -732,8 +713,31 @@ goflow_evaluate_statement(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *e
 				run->values[i] = keep_value(ex, frame, node->columns[i].type, run->values[i]);
 		}
 	}
-	if (table)
-		SPI_freetuptable(table);
+}
+
+/*
+ * Runs the statement of a sql node and takes its result.
+ */
+void
+goflow_evaluate_statement(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr,
+						  GoflowNodeRun *run)
+{
+	GoflowPlan *plan = get_plan(expr);
+	SPIExecuteOptions options;
+	int			rc;
+
+	memset(&options, 0, sizeof(options));
+	options.params = goflow_evaluate_params(ex, frame, expr);
+	options.allow_nonatomic = false;
+	register_rows(ex, frame, expr);
+	SPI_tuptable = NULL;
+	rc = SPI_execute_plan_extended(plan->spi, &options);
+	unregister_relations(expr->relations);
+	if (rc < 0)
+		elog(ERROR, "SPI_execute_plan_extended failed: %s", SPI_result_code_string(rc));
+	goflow_evaluate_take_result(ex, frame, expr, run, SPI_tuptable, SPI_processed);
+	if (SPI_tuptable)
+		SPI_freetuptable(SPI_tuptable);
 }
 
 /*

@@ -616,13 +616,6 @@ goflow_execution_persist(GoflowExecution *ex)
 	MemoryContext old = MemoryContextSwitchTo(ex->writes->context);
 	ListCell   *lc;
 
-	foreach(lc, ex->gone_frames)
-	{
-		GoflowFrame *frame = lfirst(lc);
-
-		if (frame->stored)
-			goflow_writes_add(ex->writes, GOFLOW_WRITE_FRAME_END, make_frame_row(ex, frame));
-	}
 	foreach(lc, ex->now.frames)
 	{
 		GoflowFrame *frame = lfirst(lc);

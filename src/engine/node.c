@@ -221,14 +221,32 @@ run_notify(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 	Async_Notify(node->channel, isnull ? "" : TextDatumGetCString(payload));
 }
 
+static void
+make_columns(GoflowFrame *frame, GoflowNode *node, GoflowNodeRun *run)
+{
+	run->values = MemoryContextAlloc(frame->context, Max(node->ncolumns, 1) * sizeof(Datum));
+	run->nulls = MemoryContextAlloc(frame->context, Max(node->ncolumns, 1) * sizeof(bool));
+}
+
+static void
+set_aggregate(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, GoflowNodeRun *run)
+{
+	Jsonb	   *joined;
+
+	if (node->aggregate == GOFLOW_AGGREGATE_NONE || node->type == GOFLOW_TYPE_PARALLEL)
+		return;
+	joined = goflow_cascade_aggregate(ex, frame, node);
+	run->values[node->ncolumns - 1] = joined ? JsonbPGetDatum(joined) : (Datum) 0;
+	run->nulls[node->ncolumns - 1] = joined == NULL;
+}
+
 bool
 goflow_node_execute(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 {
 	GoflowNodeRun *run = goflow_run(frame, node);
 	bool		ended = true;
 
-	run->values = MemoryContextAlloc(frame->context, Max(node->ncolumns, 1) * sizeof(Datum));
-	run->nulls = MemoryContextAlloc(frame->context, Max(node->ncolumns, 1) * sizeof(bool));
+	make_columns(frame, node, run);
 	switch (node->type)
 	{
 		case GOFLOW_TYPE_SQL:
@@ -278,14 +296,20 @@ goflow_node_execute(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 			goflow_data_execute(ex, frame, node);
 			break;
 	}
-	if (ended && node->aggregate != GOFLOW_AGGREGATE_NONE && node->type != GOFLOW_TYPE_PARALLEL)
-	{
-		Jsonb	   *joined = goflow_cascade_aggregate(ex, frame, node);
-
-		run->values[node->ncolumns - 1] = joined ? JsonbPGetDatum(joined) : (Datum) 0;
-		run->nulls[node->ncolumns - 1] = joined == NULL;
-	}
+	if (ended)
+		set_aggregate(ex, frame, node, run);
 	return ended;
+}
+
+void
+goflow_node_take_result(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node,
+						SPITupleTable *table, uint64 processed)
+{
+	GoflowNodeRun *run = goflow_run(frame, node);
+
+	make_columns(frame, node, run);
+	goflow_evaluate_take_result(ex, frame, node->expr, run, table, processed);
+	set_aggregate(ex, frame, node, run);
 }
 
 bool

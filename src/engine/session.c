@@ -146,13 +146,10 @@ goflow_session_transaction_ended(bool is_committed)
 		applied = committed;
 }
 
-void
-goflow_session_node_begin(const GoflowSettings *settings, bool fuse, int64 timeout)
+/* Lets cancels in, and sets the alarms. */
+static void
+begin_user_code(bool fuse, int64 timeout)
 {
-	SetCurrentStatementStartTimestamp();
-	nest_level = NewGUCNestLevel();
-	if (settings)
-		goflow_settings_apply(settings);
 	xact_flags = MyXactFlags;
 	goflow_utility_seen = false;
 	fuse_burnt = false;
@@ -166,6 +163,16 @@ goflow_session_node_begin(const GoflowSettings *settings, bool fuse, int64 timeo
 		enable_timeout_every(node_timeout, GetCurrentTimestamp() + timeout, TIMEOUT_REPEAT_MS);
 	if (StatementTimeout > 0)
 		enable_timeout_after(STATEMENT_TIMEOUT, StatementTimeout);
+}
+
+void
+goflow_session_node_begin(const GoflowSettings *settings, bool fuse, int64 timeout)
+{
+	SetCurrentStatementStartTimestamp();
+	nest_level = NewGUCNestLevel();
+	if (settings)
+		goflow_settings_apply(settings);
+	begin_user_code(fuse, timeout);
 }
 
 /*
@@ -194,6 +201,49 @@ goflow_session_fuse_off(void)
 		disable_timeout(STATEMENT_TIMEOUT, true);
 	if (fuse_burnt || timed_out || get_timeout_indicator(STATEMENT_TIMEOUT, true))
 		QueryCancelPending = false;
+}
+
+static void
+set_for_session(const GoflowSettings *settings)
+{
+	GucContext	context = superuser() ? PGC_SUSET : PGC_USERSET;
+
+	for (int i = 0; i < settings->count; i++)
+		(void) set_config_option(settings->names[i], settings->values[i], context, PGC_S_SESSION,
+								 GUC_ACTION_SET, true, 0, false);
+}
+
+/*
+ * Around a statement that makes transactions of its own, each outside of one.
+ * No nest level of settings survives a commit, so they are the session's until
+ * the end.  Then the whole session goes back to where it began, whatever the
+ * statement did to it: the transaction that stores the result needs it so.
+ * The worker's life ends with the node (a temporary table, a library or a
+ * prepared statement must not be there for the next one).
+ */
+void
+goflow_session_detached_begin(const GoflowSettings *settings, int64 timeout)
+{
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	set_for_session(settings);
+	CommitTransactionCommand();
+	begin_user_code(false, timeout);
+}
+
+void
+goflow_session_detached_end(void)
+{
+	goflow_session_fuse_off();
+	goflow_session_allow_cancel(false);
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	goflow_worker_reset_session();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	LockReleaseAll(USER_LOCKMETHOD, true);
+	applied = committed = NULL;
 }
 
 /* True if the node took longer than a node in a batch may. */

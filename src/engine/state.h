@@ -19,6 +19,7 @@
  *	session.c	settings, hygiene, fuse and timeout around a node
  *	segment.c	runs ready nodes of one execution in a subtransaction
  *	driver.c	batches of executions, node mode: whole transactions in a worker
+ *	detached.c	statements that must be outside of a transaction
  *	inline.c	run(): an execution in the caller's session and transaction
  *	input.c		inputs of an execution from a jsonb object
  *	row.c		inputs of an execution that a changed row starts
@@ -40,6 +41,7 @@
 #define GOFLOW_STATE_H
 
 #include "engine/engine.h"
+#include "executor/spi.h"
 #include "live/live.h"
 #include "store/store.h"
 #include "utils/tuplestore.h"
@@ -64,7 +66,7 @@ typedef struct GoflowNodeRun
 	bool		reachable;		/* from the execution's entry */
 	bool		to_offer;		/* is to run in node mode: offered after the commit */
 	bool		is_stepping;	/* in the ready list for a step of its pending */
-	bool		is_listed;		/* in the ready list, though perhaps not wanted there any more */
+	bool		is_listed;		/* in the ready list, once */
 	int16		attempt;		/* 1 for the first; 0: none yet */
 	int16		port;			/* port taken, -1: none */
 	int32		seq;
@@ -160,6 +162,7 @@ typedef struct GoflowVarying
 	int32		next_frame;
 	bool		is_partial;		/* went on after a failure */
 	bool		compensating;
+	int			compensated;	/* of the list of compensations, from its end */
 	char		state;			/* GoflowExecutionState it will have */
 	Jsonb	   *output;
 	Jsonb	   *error;
@@ -183,7 +186,7 @@ typedef struct GoflowExecution
 	uint64		segment;		/* counts goflow_execution_save() */
 	List	   *gone_frames;	/* ended, to be forgotten when the segment is safe */
 	List	   *gone_pendings;
-	List	   *compensations;	/* GoflowCompensationRow *, to be done; read once */
+	List	   *compensations;	/* GoflowCompensationRow *, to be done when they were read */
 	bool		compensations_read;
 	GoflowVarying now;
 	GoflowVarying saved;
@@ -276,7 +279,6 @@ extern void goflow_cascade_settle_all(GoflowExecution *ex, GoflowFrame *frame);
 extern void goflow_cascade_make_ready(GoflowFrame *frame, GoflowNode *node);
 extern void goflow_cascade_make_step(GoflowFrame *frame, GoflowNode *node);
 extern GoflowNode *goflow_cascade_next(GoflowExecution *ex, GoflowFrame **frame);
-extern void goflow_cascade_put_back(GoflowFrame *frame, GoflowNode *node);
 extern void goflow_cascade_cancel_node(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
 extern Jsonb *goflow_cascade_aggregate(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
 
@@ -330,6 +332,9 @@ extern bool goflow_evaluate_boolean(GoflowExecution *ex, GoflowFrame *frame, Gof
 extern Jsonb *goflow_evaluate_jsonb(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr);
 extern void goflow_evaluate_statement(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr,
 									  GoflowNodeRun *run);
+extern void goflow_evaluate_take_result(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr,
+										GoflowNodeRun *run, SPITupleTable *table, uint64 processed);
+extern ParamListInfo goflow_evaluate_params(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr);
 extern Tuplestorestate *goflow_evaluate_rows(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr,
 											 const GoflowField *fields, int nfields);
 extern bool goflow_evaluate_is_simple(GoflowExpr *expr);
@@ -348,6 +353,19 @@ extern bool goflow_node_is_fast(GoflowNode *node);
 
 /* Has bodies, or waits for something: never itself in node mode. */
 extern bool goflow_node_runs_bodies(const GoflowNode *node);
+
+/* What goflow_node_execute() does, for a sql node whose statement has run already. */
+extern void goflow_node_take_result(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node,
+									SPITupleTable *table, uint64 processed);
+
+/* ---- detached.c ---- */
+
+/*
+ * Runs the statement of a node with "atomic": false, outside of a transaction.
+ * Its result is in context; NULL: it returned no rows.
+ */
+extern SPITupleTable *goflow_detached_run(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node,
+										  MemoryContext context, uint64 *processed);
 
 /* ---- data.c ---- */
 extern void goflow_data_execute(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
@@ -393,6 +411,8 @@ extern void goflow_session_apply(GoflowDefinition *definition);
 extern void goflow_session_transaction_ended(bool is_committed);
 extern void goflow_session_node_begin(const GoflowSettings *settings, bool fuse, int64 timeout);
 extern void goflow_session_node_end(void);
+extern void goflow_session_detached_begin(const GoflowSettings *settings, int64 timeout);
+extern void goflow_session_detached_end(void);
 extern void goflow_session_fuse_off(void);
 extern void goflow_session_allow_cancel(bool allow);
 extern bool goflow_session_fuse_burnt(void);

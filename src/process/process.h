@@ -34,6 +34,7 @@ typedef struct GoflowInstance
 	int16		node;
 	int16		attempt;
 	int32		seq;			/* place in the journal's order, given by the driver */
+	TimestampTz started_at;		/* when a worker took it; 0: none has */
 } GoflowInstance;
 
 typedef enum GoflowWorkKind
@@ -115,6 +116,12 @@ extern bool goflow_queue_should_yield(void);
 
 /* Somebody asked for the node in this worker's slot to be interrupted. */
 extern bool goflow_worker_cancel_requested(void);
+
+/* Settings and user of the session are as they were when this worker had connected. */
+extern void goflow_worker_reset_session(void);
+
+/* This worker is to exit after what it does now. */
+extern void goflow_worker_leave(void);
 
 /* Role this worker runs as, fixed for life. */
 extern Oid	goflow_worker_role(void);

@@ -253,6 +253,14 @@ goflow_slot_ask_to_leave_locked(GoflowWorkerSlot *slot)
 		SetLatch(slot->latch);
 }
 
+void
+goflow_worker_leave(void)
+{
+	goflow_lock(LW_EXCLUSIVE);
+	goflow_slot_ask_to_leave_locked(goflow_my_slot);
+	goflow_unlock();
+}
+
 /* ---- the node in a slot ---- */
 
 void
@@ -262,6 +270,7 @@ goflow_slot_set_instance_locked(GoflowWorkerSlot *slot, const GoflowInstance *in
 		goflow_control->running++;
 	slot->running = true;
 	slot->instance = *instance;
+	slot->instance.started_at = GetCurrentTimestamp();
 	slot->cancel_requested = false;
 }
 

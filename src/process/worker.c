@@ -58,6 +58,17 @@ set_session(const char *name, const char *value)
 	SetConfigOption(name, value, PGC_USERSET, PGC_S_SESSION);
 }
 
+/* Those on which goflow's meaning rests. */
+static void
+set_own_settings(void)
+{
+	set_session("search_path", "pg_catalog, pg_temp");
+	set_session("default_transaction_isolation", "read committed");
+	set_session("default_transaction_read_only", "off");
+	set_session("default_transaction_deferrable", "off");
+	set_session("application_name", "goflow worker");
+}
+
 /*
  * Connects as the pool's role.  The role's own settings hold, as at a login,
  * but for those on which goflow's meaning rests.
@@ -78,12 +89,26 @@ connect_as_role(void)
 				 errmsg("goflow worker of role %u is connected as role %u", role, GetUserId()),
 				 errhint("Remove settings that change the session's user from role and database.")));
 
-	set_session("search_path", "pg_catalog, pg_temp");
-	set_session("default_transaction_isolation", "read committed");
-	set_session("default_transaction_read_only", "off");
-	set_session("default_transaction_deferrable", "off");
-	set_session("application_name", "goflow worker");
+	set_own_settings();
 	pgstat_report_appname("goflow worker");
+}
+
+/*
+ * Undoes whatever a statement outside of a transaction did to the session's
+ * settings and its user.  Needs a transaction.
+ */
+void
+goflow_worker_reset_session(void)
+{
+	(void) set_config_option("session_authorization", NULL, PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SET, true, 0, false);
+	set_session("role", "none");
+	if (GetUserId() != goflow_my_slot->role || GetSessionUserId() != goflow_my_slot->role)
+		ereport(FATAL,
+				(errcode(ERRCODE_GOFLOW_ROLE_CANNOT_RUN),
+				 errmsg("goflow worker of role %u became role %u", goflow_my_slot->role, GetUserId())));
+	ResetAllOptions();
+	set_own_settings();
 }
 
 static bool

@@ -125,6 +125,9 @@ write_pending(List *rows, List *ended)
 	ListCell   *lc;
 
 	goflow_writer_open(&writer, "pending");
+	/* first: a node may have another pending now */
+	foreach(lc, ended)
+		goflow_writer_delete(&writer, &((GoflowPendingRow *) lfirst(lc))->tid);
 	foreach(lc, rows)
 	{
 		GoflowPendingRow *row = lfirst(lc);
@@ -153,8 +156,6 @@ write_pending(List *rows, List *ended)
 			goflow_writer_insert_at(&writer, values, nulls, &row->tid);
 		row->stored = true;
 	}
-	foreach(lc, ended)
-		goflow_writer_delete(&writer, &((GoflowPendingRow *) lfirst(lc))->tid);
 	goflow_writer_close(&writer);
 }
 
