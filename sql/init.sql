@@ -18,7 +18,7 @@ RETURN (error->>'code') || ' ' || (error->>'message');
 
 CREATE FUNCTION test.nodes(execution uuid, OUT seq int, OUT node text, OUT attempt int, OUT state text, OUT result text)
 RETURNS SETOF record LANGUAGE sql AS $$
-  SELECT seq, node, attempt, state, coalesce(test.error(error), (output - 'execution' - 'woke_at')::text)
+  SELECT seq, node, attempt, state, coalesce(test.error(error), (output - 'execution' - 'woke_at' #- '{error,context}')::text)
     FROM goflow.nodes(execution)
 $$;
 

@@ -5,8 +5,10 @@
  *
  * The definition itself is checked without tables (definition/); whether a
  * named workflow exists, takes these inputs, and ever comes to an end is asked
- * of the store here.  A workflow may be defined after the one that names it,
- * so a missing one is a warning.
+ * of the store here.  A workflow may be defined, or defined again, after the
+ * one that names it, and the version that counts is that of the start: so what
+ * does not fit now is a warning.  Waiting for each other without an end is an
+ * error.
  */
 #include "postgres.h"
 
@@ -53,12 +55,12 @@ check_inputs(GoflowNode *node, GoflowDefinition *callee, GoflowReport *report)
 		char	   *key = psprintf("input.%s", given->name);
 
 		if (input == NULL)
-			(void) goflow_report_error(report, ERRCODE_GOFLOW_UNKNOWN_REFERENCE, node->path, key,
+			(void) goflow_report_warning(report, ERRCODE_GOFLOW_UNKNOWN_REFERENCE, node->path, key,
 									   "workflow \"%s\" has no input \"%s\"", callee->name,
 									   given->name);
 		else if (!fits(given->expr, input))
 		{
-			problem = goflow_report_error(report, ERRCODE_GOFLOW_TYPE_MISMATCH, node->path, key,
+			problem = goflow_report_warning(report, ERRCODE_GOFLOW_TYPE_MISMATCH, node->path, key,
 										  "the expression has type %s, but input \"%s\" of workflow \"%s\" is %s",
 										  format_type_be(given->expr->type), input->name,
 										  callee->name, input->type_name);
@@ -72,7 +74,7 @@ check_inputs(GoflowNode *node, GoflowDefinition *callee, GoflowReport *report)
 		for (int j = 0; j < node->nexprs && !is_given; j++)
 			is_given = strcmp(node->exprs[j].name, callee->inputs[i].name) == 0;
 		if (!is_given)
-			(void) goflow_report_error(report, ERRCODE_GOFLOW_MISSING_KEY, node->path, "input",
+			(void) goflow_report_warning(report, ERRCODE_GOFLOW_MISSING_KEY, node->path, "input",
 									   "input \"%s\" of workflow \"%s\" is missing",
 									   callee->inputs[i].name, callee->name);
 	}

@@ -1,6 +1,7 @@
 /*
  * control.c
- *		wait(), result() and cancel(), and who may see an execution.
+ *		wait(), result(), cancel(), pause() and resume(), and who may see an
+ *		execution.
  */
 #include "postgres.h"
 
@@ -22,6 +23,8 @@
 PG_FUNCTION_INFO_V1(goflow_wait);
 PG_FUNCTION_INFO_V1(goflow_result);
 PG_FUNCTION_INFO_V1(goflow_cancel);
+PG_FUNCTION_INFO_V1(goflow_pause);
+PG_FUNCTION_INFO_V1(goflow_resume);
 PG_FUNCTION_INFO_V1(goflow_require_execution);
 
 /* A standby is told of nothing, so it looks this often. */
@@ -180,8 +183,48 @@ goflow_cancel(PG_FUNCTION_ARGS)
 	row = goflow_api_own_execution(id);
 	if (goflow_execution_is_finished(row->state))
 		PG_RETURN_BOOL(false);
-	goflow_request_insert(id, 'x', PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	goflow_request_insert(id, GOFLOW_REQUEST_CANCEL, PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	goflow_wake_execution(id, row->run_as, GOFLOW_MAX_PRIORITY);
 	goflow_wake_cancel(id);
 	PG_RETURN_BOOL(true);
+}
+
+static void
+request(FunctionCallInfo fcinfo, char kind, const char *function)
+{
+	pg_uuid_t  *id = PG_GETARG_UUID_P(0);
+	GoflowExecutionRow *row;
+
+	goflow_api_require_writable(function);
+	row = goflow_api_own_execution(id);
+	if (goflow_execution_is_finished(row->state))
+		ereport(ERROR,
+				(errcode(ERRCODE_GOFLOW_INVALID_STATE),
+				 errmsg("execution \"%s\" has finished",
+						DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(id)))),
+				 errdetail("It is %s.", goflow_state_name(row->state))));
+	goflow_request_insert(id, kind, NULL);
+	goflow_wake_execution(id, row->run_as, GOFLOW_MAX_PRIORITY);
+}
+
+/*
+ * pause(execution uuid) returns void
+ *
+ * Effective at commit: running nodes finish, nothing new begins, moments that
+ * come are not missed.  Pausing twice is no error.  Errors: WF105 if it has
+ * finished.
+ */
+Datum
+goflow_pause(PG_FUNCTION_ARGS)
+{
+	request(fcinfo, GOFLOW_REQUEST_PAUSE, "goflow.pause()");
+	PG_RETURN_VOID();
+}
+
+/* resume(execution uuid) returns void: undoes pause(). */
+Datum
+goflow_resume(PG_FUNCTION_ARGS)
+{
+	request(fcinfo, GOFLOW_REQUEST_RESUME, "goflow.resume()");
+	PG_RETURN_VOID();
 }

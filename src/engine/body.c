@@ -426,7 +426,7 @@ step_try(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, List *ended)
 			if (row->unwind != GOFLOW_UNWIND_NONE)
 				leave_try(ex, frame, node);
 			else
-				enter_phase(ex, frame, node, 0, NULL);
+				enter_phase(ex, frame, node, row->phase, row->error);
 		}
 		return;
 	}
@@ -468,6 +468,45 @@ step_try(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, List *ended)
 	row->target = target;
 	row->error = error;
 	leave_try(ex, frame, node);
+}
+
+/*
+ * A step of a node with bodies failed, and has been undone.  Where a try could
+ * not even start its body, that is an error of the body; one on the way to a
+ * finally means that it can't be reached.  False: it can't even be left, so
+ * that another step would fail in the same way for ever.
+ */
+bool
+goflow_body_failed(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, Jsonb *error)
+{
+	GoflowPending *pending = goflow_run(frame, node)->pending;
+	GoflowPendingRow *row = &pending->now.row;
+
+	if (node->type == GOFLOW_TYPE_TRY)
+	{
+		int			handler = find_catch(node, error);
+
+		if (row->unwind != GOFLOW_UNWIND_NONE && row->phase <= node->ncatches)
+		{
+			row->phase = node->ncatches + 1;
+			pending->now.dirty = true;
+			goflow_cascade_make_step(frame, node);
+			return true;
+		}
+		if (row->unwind == GOFLOW_UNWIND_NONE && row->phase == 0 &&
+			pending->now.live == 0 && handler > 0)
+		{
+			row->phase = handler;
+			row->error = error;
+			pending->now.dirty = true;
+			goflow_cascade_make_step(frame, node);
+			return true;
+		}
+	}
+	if (row->unwind != GOFLOW_UNWIND_NONE)
+		return false;
+	goflow_body_wind(ex, frame, node, GOFLOW_UNWIND_FAIL, error, -1);
+	return true;
 }
 
 /* ---- parallel ---- */

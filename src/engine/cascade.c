@@ -89,6 +89,8 @@ goflow_cascade_cancel_node(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *
 		MemoryContext old = MemoryContextSwitchTo(ex->context);
 		GoflowInstance *instance = palloc0(sizeof(GoflowInstance));
 
+		if (goflow_node_runs_bodies(node))
+			goflow_execution_lock_cancelled(ex, frame, node);
 		instance->execution_id = ex->row->id;
 		instance->frame = frame->id;
 		instance->node = node->index;
@@ -160,6 +162,9 @@ settle(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 	bool		may_fail = false;
 	bool		is_met;
 
+	/* "join" of a parallel is about its branches */
+	bool		needs_all = node->join == GOFLOW_JOIN_ALL || node->type == GOFLOW_TYPE_PARALLEL;
+
 	if (run->state != GOFLOW_NODE_IDLE || !run->reachable ||
 		frame->now.unwind != GOFLOW_UNWIND_NONE)
 		return false;
@@ -183,7 +188,7 @@ settle(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 		if (!goflow_node_has_ended(from))
 		{
 			pending++;
-			if (node->join == GOFLOW_JOIN_ALL)
+			if (needs_all)
 				return false;
 		}
 		else if (is_taken(frame, &node->in[i]))
@@ -192,7 +197,7 @@ settle(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 
 	if (edges == 0 && node->failures == NIL)
 		is_met = true;			/* an entry */
-	else if (node->join == GOFLOW_JOIN_ALL)
+	else if (needs_all)
 		is_met = taken > 0;
 	else
 		is_met = taken >= node->join_count;
@@ -200,10 +205,10 @@ settle(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 	if (is_met)
 	{
 		goflow_cascade_make_ready(frame, node);
-		if (node->cancel_rest)
+		if (node->cancel_rest && !needs_all)
 			cancel_rest(ex, frame, node);
 	}
-	else if (!may_fail && (node->join == GOFLOW_JOIN_ALL || taken + pending < node->join_count))
+	else if (!may_fail && (needs_all || taken + pending < node->join_count))
 	{
 		goflow_execution_record(ex, frame, node, GOFLOW_NODE_SKIPPED, 0, 0, NULL);
 		return true;

@@ -17,13 +17,31 @@
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
 
+/* Children that run inline within each other now: their parents are not stored yet. */
+static int	inline_depth = 0;
+
+static void
+run_inline(GoflowExecutionRow *row)
+{
+	inline_depth++;
+	PG_TRY();
+	{
+		goflow_engine_run_inline(row, true);
+	}
+	PG_FINALLY();
+	{
+		inline_depth--;
+	}
+	PG_END_TRY();
+}
+
 /* Refuses a chain of parents that is too long. */
 static void
 check_depth(GoflowExecution *ex, GoflowNode *node)
 {
 	GoflowExecutionRow *row = ex->row;
 
-	for (int depth = 1; row && row->parent; depth++)
+	for (int depth = inline_depth + 1; depth > GOFLOW_MAX_DEPTH || (row && row->parent); depth++)
 	{
 		if (depth >= GOFLOW_MAX_DEPTH)
 			ereport(ERROR,
@@ -111,6 +129,18 @@ set_result(GoflowFrame *frame, GoflowNode *node, const pg_uuid_t *id, Jsonb *out
 	MemoryContextSwitchTo(old);
 }
 
+/* The child's error, as one of this node. */
+static Jsonb *
+adopt_error(GoflowNode *node, int attempt, Jsonb *error)
+{
+	Jsonb	   *own = goflow_error_make(goflow_error_code(error),
+										goflow_error_field(error, GOFLOW_ERROR_MESSAGE), NULL, node,
+										attempt);
+
+	return DatumGetJsonbP(DirectFunctionCall2(jsonb_concat, JsonbPGetDatum(error),
+											  JsonbPGetDatum(own)));
+}
+
 /* True: the node has ended.  False: it waits for its child. */
 bool
 goflow_child_begin(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
@@ -125,7 +155,7 @@ goflow_child_begin(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 			ereport(ERROR,
 					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 					 errmsg("run() cannot run workflow \"%s\" as its owner", node->workflow_name)));
-		goflow_engine_run_inline(row, true);
+		run_inline(row);
 		set_result(frame, node, &row->id, row->output);
 		return true;
 	}
@@ -153,9 +183,30 @@ goflow_child_cancel(GoflowExecution *ex, GoflowPending *pending)
 
 	if (row == NULL || goflow_execution_is_finished(row->state))
 		return;
-	goflow_request_insert(&row->id, 'x', "its parent does not need it any more");
+	goflow_request_insert(&row->id, GOFLOW_REQUEST_CANCEL, "its parent does not need it any more");
 	goflow_wake_execution(&row->id, row->run_as, GOFLOW_MAX_PRIORITY);
 	goflow_wake_cancel(&row->id);
+}
+
+/* What is asked of an execution is asked of those that it waits for, too. */
+void
+goflow_child_pass_on(GoflowExecution *ex, char request)
+{
+	ListCell   *lc;
+
+	foreach(lc, ex->now.pendings)
+	{
+		GoflowPending *pending = lfirst(lc);
+		GoflowExecutionRow *row;
+
+		if (pending->now.row.kind != GOFLOW_PENDING_WORKFLOW)
+			continue;
+		row = goflow_execution_read(pending->now.row.child);
+		if (row == NULL || goflow_execution_is_finished(row->state))
+			continue;
+		goflow_request_insert(&row->id, request, NULL);
+		goflow_wake_execution(&row->id, row->run_as, row->priority);
+	}
 }
 
 /* The parent was woken: has the child ended, or is the time over? */
@@ -194,7 +245,7 @@ goflow_child_step(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 		error = goflow_error_make(ERRCODE_GOFLOW_EXECUTION_TIMEOUT,
 								  psprintf("node \"%s\" timed out", node->path), NULL, node, run->attempt);
 	else
-		error = row->error ? DatumGetJsonbPCopy(JsonbPGetDatum(row->error)) :
+		error = row->error ? adopt_error(node, run->attempt, row->error) :
 			goflow_error_make(ERRCODE_GOFLOW_NODE_FAILED, "the execution that it started failed",
 							  NULL, node, run->attempt);
 	MemoryContextSwitchTo(old);

@@ -120,6 +120,8 @@ blocked_state(GoflowExecution *ex)
 {
 	ListCell   *lc;
 
+	if (ex->paused)
+		return GOFLOW_EXECUTION_PAUSED;
 	foreach(lc, ex->now.frames)
 	{
 		GoflowFrame *frame = lfirst(lc);
@@ -129,6 +131,16 @@ blocked_state(GoflowExecution *ex)
 				return GOFLOW_EXECUTION_RUNNING;
 	}
 	return GOFLOW_EXECUTION_WAITING;
+}
+
+/* The execution has ended: what was asked of it has been done, or never will be. */
+static void
+forget_requests(const pg_uuid_t *id, GoflowWrites *writes)
+{
+	ListCell   *lc;
+
+	foreach(lc, goflow_requests_read(id))
+		goflow_writes_add(writes, GOFLOW_WRITE_REQUEST_END, lfirst(lc));
 }
 
 /* Writes what is to survive the commit, and the row if what it shows has changed. */
@@ -148,6 +160,8 @@ store(GoflowExecution *ex, GoflowSegmentEnd end)
 		row->finished_at = GetCurrentTimestamp();
 		row->output = ex->now.output;
 		row->error = ex->now.error;
+		if (ex->has_requests)
+			forget_requests(&row->id, ex->writes);
 		if (row->parent)
 		{
 			GoflowExecutionRow *parent = goflow_execution_read(row->parent);
@@ -182,11 +196,17 @@ load_claim(Claim *claim, GoflowWrites *writes)
 	ninstances = goflow_queue_instances(&claim->id, instances, GOFLOW_MAX_INSTANCES);
 	ex = claim->ex = goflow_execution_load(&claim->id, writes, instances, ninstances);
 	pfree(instances);
+	if (ex && ex->inactive && goflow_execution_is_finished(ex->row->state))
+		forget_requests(&claim->id, writes);	/* they came too late */
 	if (ex == NULL || ex->inactive)
 		return;
 
 	claim->old_state = ex->row->state;
-	ex->alone = claim->alone;
+	ex->alone = claim->alone || goflow_queue_is_alone(&claim->id);
+	if (ex->paused != (ex->row->state == GOFLOW_EXECUTION_PAUSED))
+		goflow_child_pass_on(ex, ex->paused ? GOFLOW_REQUEST_PAUSE : GOFLOW_REQUEST_RESUME);
+	if (ex->paused)
+		return;
 	if (ex->started)
 		goflow_execution_resume(ex);
 	if (ex->cancel_requested && ex->root->now.unwind == GOFLOW_UNWIND_NONE)
@@ -281,7 +301,7 @@ run_batch(Claim *claims, int nclaims)
 		goflow_session_apply(claim->ex->definition);
 		claim->ex->careful = false;
 		claim->ex->must_commit = false;
-		claim->end = goflow_execution_is_done(claim->ex) ? GOFLOW_SEGMENT_DONE :
+		claim->end = claim->ex->paused ? GOFLOW_SEGMENT_BLOCKED :
 			goflow_segment_run(claim->ex, &budget);
 		store(claim->ex, claim->end);
 
@@ -579,6 +599,26 @@ elapsed(instr_time before)
 	return (int) Min(INSTR_TIME_GET_MICROSEC(after), (uint64) PG_INT32_MAX);
 }
 
+/*
+ * The node has been lost with its worker before.  An administrator may have
+ * terminated that one, but if it happens again and again it is the node.
+ */
+static void
+check_losses(const GoflowInstance *instance, GoflowNode *node)
+{
+	int			losses = goflow_queue_losses(instance);
+
+	if (losses == 0)
+		return;
+	goflow_speed_set(node->definition->workflow_id, node->index, GOFLOW_SPEED_SLOW);
+	if (losses >= GOFLOW_MAX_LOSSES)
+		ereport(ERROR,
+				(errcode(ERRCODE_GOFLOW_WORKER_LOST),
+				 errmsg("node \"%s\" was lost %d times together with its worker", node->path, losses),
+				 errdetail("Each time the worker was terminated while the node ran."),
+				 errhint("See whether the node terminates its own process, and the server's log.")));
+}
+
 /* The node swallowed its timeout. */
 static void
 check_timeout(GoflowNode *node)
@@ -666,6 +706,7 @@ goflow_engine_run_node(const GoflowInstance *instance)
 	volatile bool committing = false;
 	volatile bool detached = false;
 	volatile bool is_last = false;
+	volatile bool overtaken = false;
 	ErrorContextCallback context = {.callback = describe_instance, .arg = (void *) &node,
 	.previous = error_context_stack};
 
@@ -704,6 +745,7 @@ goflow_engine_run_node(const GoflowInstance *instance)
 			goflow_execution_track(ex, found->index);
 			goflow_session_apply(ex->definition);
 			is_last = !found->is_atomic;
+			check_losses(instance, found);
 		}
 		if (run && !found->is_atomic)
 			run_detached(instance, &ex, frame, &node, &detached, started_at, before);
@@ -734,6 +776,13 @@ goflow_engine_run_node(const GoflowInstance *instance)
 				elog(ERROR, "SPI_finish failed");
 			MemoryContextSwitchTo(batch_context);
 			goflow_writes_flush(writes, NULL);
+			if (!ended && goflow_execution_lock_begun(ex, frame, found))
+			{
+				overtaken = true;
+				ereport(ERROR,
+						(errcode(ERRCODE_QUERY_CANCELED),
+						 errmsg_internal("node \"%s\" was cancelled", found->path)));
+			}
 			committing = true;
 			if (goflow_session_must_run_alone())
 				goflow_speed_set(ex->definition->workflow_id, found->index, GOFLOW_SPEED_ALONE);
@@ -771,7 +820,7 @@ goflow_engine_run_node(const GoflowInstance *instance)
 		 * Interrupted because the execution was cancelled, or somebody else
 		 * has stored this attempt: its driver decides.
 		 */
-		if (!goflow_worker_cancel_requested() && !goflow_journal_is_duplicate(error))
+		if (!overtaken && !goflow_worker_cancel_requested() && !goflow_journal_is_duplicate(error))
 			record_failure(instance, error, started_at, elapsed(before));
 		MemoryContextSwitchTo(old);
 		FreeErrorData(error);

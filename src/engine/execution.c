@@ -18,7 +18,10 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "common/hashfn.h"
 #include "miscadmin.h"
+#include "storage/lock.h"
+#include "store/table.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
@@ -401,9 +404,8 @@ count_frame(GoflowExecution *ex, GoflowFrame *frame)
 	ex->now.skipped += frame->now.skipped;
 }
 
-GoflowExecution *
-goflow_execution_load(const pg_uuid_t *id, GoflowWrites *writes,
-					  const GoflowInstance *instances, int ninstances)
+static GoflowExecution *
+load(const pg_uuid_t *id, GoflowWrites *writes, const GoflowInstance *instances, int ninstances)
 {
 	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "goflow execution",
 												  ALLOCSET_DEFAULT_SIZES);
@@ -430,11 +432,25 @@ goflow_execution_load(const pg_uuid_t *id, GoflowWrites *writes,
 	{
 		GoflowRequestRow *request = lfirst(lc);
 
-		if (!ex->cancel_requested)
-			ex->cancel_reason = request->reason;
-		ex->cancel_requested = true;
+		ex->has_requests = true;
+		switch (request->kind)
+		{
+			case GOFLOW_REQUEST_CANCEL:
+				if (!ex->cancel_requested)
+					ex->cancel_reason = request->reason;
+				ex->cancel_requested = true;
+				break;
+			case GOFLOW_REQUEST_PAUSE:
+				ex->paused = true;
+				break;
+			case GOFLOW_REQUEST_RESUME:
+				ex->paused = false;
+				break;
+		}
 	}
-	if (row->state != GOFLOW_EXECUTION_QUEUED)
+	/* one that is being cancelled goes on to its end */
+	ex->paused &= !ex->cancel_requested;
+	if (row->started_at != 0)
 	{
 		ex->started = true;
 		load_frames(ex);
@@ -455,6 +471,86 @@ goflow_execution_load(const pg_uuid_t *id, GoflowWrites *writes,
 	ex->tracker = goflow_tracker_open(id, row->workflow_id);
 	MemoryContextSwitchTo(old);
 	return ex;
+}
+
+/*
+ * All tables as of one moment: who runs a node in node mode has no claim, and
+ * its execution may be driven on while it is read.
+ */
+GoflowExecution *
+goflow_execution_load(const pg_uuid_t *id, GoflowWrites *writes,
+					  const GoflowInstance *instances, int ninstances)
+{
+	GoflowExecution *volatile ex = NULL;
+
+	goflow_scan_hold();
+	PG_TRY();
+	{
+		ex = load(id, writes, instances, ninstances);
+	}
+	PG_FINALLY();
+	{
+		goflow_scan_release();
+	}
+	PG_END_TRY();
+	return ex;
+}
+
+/*
+ * A node that begins in node mode and has bodies, or a child, leaves no journal
+ * row that its being cancelled at the same time would collide with.  Who begins
+ * it locks it before the commit and then looks whether it was cancelled; who
+ * cancels it locks it first and then looks whether it has begun.
+ */
+static void
+lock_instance(GoflowExecution *ex, int32 frame, int16 node)
+{
+	struct
+	{
+		pg_uuid_t	id;
+		int32		frame;
+		int32		node;
+	}			key = {ex->row->id, frame, node};
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, goflow_relation("pending"),
+					   hash_bytes((const unsigned char *) &key, sizeof(key)), 0);
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+}
+
+/* True if it was cancelled meanwhile. */
+bool
+goflow_execution_lock_begun(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
+{
+	ListCell   *lc;
+
+	lock_instance(ex, frame->id, node->index);
+	foreach(lc, goflow_journal_read_frame(&ex->row->id, frame->id))
+	{
+		GoflowNodeRow *row = lfirst(lc);
+
+		if (row->node == node->index && row->attempt >= goflow_run(frame, node)->attempt)
+			return true;
+	}
+	return false;
+}
+
+/* If it has begun meanwhile, the batch is driven again. */
+void
+goflow_execution_lock_cancelled(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
+{
+	ListCell   *lc;
+
+	lock_instance(ex, frame->id, node->index);
+	foreach(lc, goflow_pending_read(&ex->row->id))
+	{
+		GoflowPendingRow *row = lfirst(lc);
+
+		if (row->frame == frame->id && row->node == node->index)
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					 errmsg("node \"%s\" has begun while it was cancelled", node->path)));
+	}
 }
 
 /* What a pending node waited for may have come. */
@@ -600,6 +696,17 @@ make_frame_row(GoflowExecution *ex, GoflowFrame *frame)
 	if (frame->parent == NULL)
 		row->counters = make_counters(ex);
 	return row;
+}
+
+/* A frame is forgotten: its row goes with what else the segment does. */
+void
+goflow_execution_end_frame(GoflowExecution *ex, GoflowFrame *frame)
+{
+	MemoryContext old = MemoryContextSwitchTo(ex->writes->context);
+
+	if (frame->stored)
+		goflow_writes_add(ex->writes, GOFLOW_WRITE_FRAME_END, make_frame_row(ex, frame));
+	MemoryContextSwitchTo(old);
 }
 
 /* Frame 0 has a row where the counters can't be had from its own journal alone. */

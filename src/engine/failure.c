@@ -143,6 +143,10 @@ goflow_node_failed(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, Js
 	give_up(ex, frame, node);
 }
 
+/*
+ * After loading.  Who goes on after it is settled, and whether the frame has
+ * ended is found out, when all failures of the frame have been applied.
+ */
 void
 goflow_failure_apply(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 {
@@ -157,6 +161,8 @@ goflow_failure_apply(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 		ex->now.failed--;
 		try_again(ex, frame, node, retry);
 	}
-	else
+	else if (effective_on_error(node) <= GOFLOW_ON_ERROR_FAIL)
 		give_up(ex, frame, node);
+	else if (effective_on_error(node) != GOFLOW_ON_ERROR_NODE)
+		ex->now.is_partial = true;
 }

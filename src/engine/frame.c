@@ -123,18 +123,10 @@ goflow_frame_gone(GoflowExecution *ex, GoflowFrame *frame)
 
 	ex->now.frames = list_delete_ptr(ex->now.frames, frame);
 	ex->gone_frames = lappend(ex->gone_frames, frame);
+	goflow_execution_end_frame(ex, frame);
 	ex->now.past_completed += frame->now.completed;
 	ex->now.past_failed += frame->now.failed;
 	ex->now.past_skipped += frame->now.skipped;
-	if (frame->stored)
-	{
-		GoflowFrameRow *row = MemoryContextAllocZero(ex->writes->context, sizeof(GoflowFrameRow));
-
-		row->execution_id = ex->row->id;
-		row->frame = frame->id;
-		row->tid = frame->tid;
-		goflow_writes_add(ex->writes, GOFLOW_WRITE_FRAME_END, row);
-	}
 	MemoryContextSwitchTo(old);
 }
 

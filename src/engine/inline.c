@@ -10,6 +10,7 @@
 
 #include "engine/state.h"
 
+#include "access/xact.h"
 #include "miscadmin.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -62,11 +63,15 @@ goflow_engine_run_inline(GoflowExecutionRow *row, bool raise)
 		{
 			GoflowBudget budget = {.nodes = PG_INT32_MAX};
 
-			(void) goflow_segment_run(ex, &budget);
+			GoflowSegmentEnd end = goflow_segment_run(ex, &budget);
+
 			goflow_writes_flush(writes, NULL);
-			ex->must_commit = false;
+			CommandCounterIncrement();	/* what was written is read again */
 			if (ex->withdrawn)
 				elog(ERROR, "a node of run() is not in this process");
+			if (end == GOFLOW_SEGMENT_BLOCKED && !ex->must_commit)
+				elog(ERROR, "run() cannot go on with workflow \"%s\"", ex->definition->name);
+			ex->must_commit = false;
 		}
 	AtEOXact_GUC(true, nest_level);
 	if (raise && ex->now.state != GOFLOW_EXECUTION_COMPLETED &&

@@ -376,12 +376,10 @@ judge(Position *at, ErrorData *error)
 	run = goflow_run(at->frame, node);
 	if (run->pending && run->pending->now.row.kind == GOFLOW_PENDING_BODIES)
 	{
-		GoflowPendingRow *row = &run->pending->now.row;
-
-		/* an error on the way to a finally: it can't be reached */
-		if (node->type == GOFLOW_TYPE_TRY && row->unwind != GOFLOW_UNWIND_NONE)
-			row->phase = node->ncatches + 1;
-		goflow_body_wind(ex, at->frame, node, GOFLOW_UNWIND_FAIL, json, -1);
+		/* run() cannot wait for a retry; or what makes it fail stays: not the node's affair */
+		if ((ex->is_inline && error->sqlerrcode == ERRCODE_GOFLOW_MUST_WAIT) ||
+			!goflow_body_failed(ex, at->frame, node, json))
+			ReThrowError(error);
 	}
 	else
 	{
@@ -451,6 +449,14 @@ goflow_segment_run(GoflowExecution *ex, GoflowBudget *budget)
 			if (!ex->is_inline && !goflow_session_fuse_burnt() &&
 				(error->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED ||
 				 error->sqlerrcode == ERRCODE_T_R_SERIALIZATION_FAILURE))
+				ReThrowError(error);
+
+			/*
+			 * In run() a cancel, or the session's own timeout, is about the
+			 * caller's statement; one that the workflow raises is its own.
+			 */
+			if (ex->is_inline && error->sqlerrcode == ERRCODE_QUERY_CANCELED &&
+				!(at.node && at.node->type == GOFLOW_TYPE_RAISE))
 				ReThrowError(error);
 
 			goflow_execution_restore(ex);

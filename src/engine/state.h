@@ -200,6 +200,8 @@ typedef struct GoflowExecution
 	List	   *withdrawn;		/* GoflowInstance * cancelled while running, told after commit */
 	const char *cancel_reason;	/* with cancel_requested */
 	bool		cancel_requested;
+	bool		has_requests;	/* rows to be deleted at its end */
+	bool		paused;			/* nothing new begins */
 } GoflowExecution;
 
 #define goflow_execution_is_done(ex) goflow_execution_is_finished((ex)->now.state)
@@ -216,6 +218,10 @@ typedef struct GoflowExecution
 extern GoflowExecution *goflow_execution_load(const pg_uuid_t *id, GoflowWrites *writes,
 											  const GoflowInstance *instances, int ninstances);
 
+/* Between who begins a node with bodies or a child in node mode, and who cancels it. */
+extern bool goflow_execution_lock_begun(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
+extern void goflow_execution_lock_cancelled(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
+
 /* After loading, by the driver: decides about everything that happened meanwhile. */
 extern void goflow_execution_resume(GoflowExecution *ex);
 
@@ -231,6 +237,7 @@ extern void goflow_execution_begin(GoflowExecution *ex);
 
 /* Buffers the rows of frames and pendings that are to survive the commit. */
 extern void goflow_execution_persist(GoflowExecution *ex);
+extern void goflow_execution_end_frame(GoflowExecution *ex, GoflowFrame *frame);
 
 /* A node instance ended: journal row, counters. */
 extern void goflow_execution_record(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node,
@@ -301,6 +308,8 @@ extern void goflow_body_begin(GoflowExecution *ex, GoflowFrame *frame, GoflowNod
 extern void goflow_body_step(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
 extern void goflow_body_wind(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, char unwind,
 							 Jsonb *error, int16 target);
+extern bool goflow_body_failed(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node,
+							   Jsonb *error);
 extern void goflow_body_leave(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
 
 /* Reads the item of a loop's iteration. */
@@ -310,6 +319,7 @@ extern void goflow_loop_read_item(GoflowExecution *ex, GoflowFrame *iteration);
 extern bool goflow_child_begin(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
 extern void goflow_child_step(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
 extern void goflow_child_cancel(GoflowExecution *ex, GoflowPending *pending);
+extern void goflow_child_pass_on(GoflowExecution *ex, char request);
 
 /* ---- compensate.c ---- */
 extern void goflow_compensate_note(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);

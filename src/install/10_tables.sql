@@ -159,7 +159,7 @@ CREATE TABLE goflow.compensation (
 CREATE TABLE goflow.request (
 	execution_id uuid NOT NULL,
 	request_id   bigint GENERATED ALWAYS AS IDENTITY,
-	kind         "char" NOT NULL,      -- x: cancel
+	kind         "char" NOT NULL,      -- x: cancel, p: pause, u: resume
 	role         regrole NOT NULL,
 	requested_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
 	reason       text,

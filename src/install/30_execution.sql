@@ -36,6 +36,16 @@ RETURNS boolean AS 'MODULE_PATHNAME', 'goflow_cancel' LANGUAGE C VOLATILE PARALL
 COMMENT ON FUNCTION goflow.cancel(uuid, text) IS
 'Cancels an execution, effective when the transaction commits: its running nodes are rolled back. False if it had finished.';
 
+CREATE FUNCTION goflow.pause(execution uuid)
+RETURNS void AS 'MODULE_PATHNAME', 'goflow_pause' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION goflow.pause(uuid) IS
+'Pauses an execution and those that it waits for, effective when the transaction commits: running nodes finish, nothing new begins.';
+
+CREATE FUNCTION goflow.resume(execution uuid)
+RETURNS void AS 'MODULE_PATHNAME', 'goflow_resume' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION goflow.resume(uuid) IS
+'Lets a paused execution go on.';
+
 CREATE FUNCTION goflow.require_execution(execution uuid)
 RETURNS uuid AS 'MODULE_PATHNAME', 'goflow_require_execution' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION goflow.require_execution(uuid) IS

@@ -527,18 +527,32 @@ $$;
 COMMENT ON FUNCTION goflow.script_list(jsonb) IS
 'For script(): a text, or an array of texts; NULL for anything else.';
 
+CREATE FUNCTION goflow.script_join(parts text[], indent text)
+RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+	-- a function has at most 100 arguments
+	SELECT CASE WHEN cardinality(parts) > 90
+		THEN 'VARIADIC ARRAY[' || array_to_string(parts, E',\n' || indent) || ']::jsonb[]'
+		ELSE array_to_string(parts, E',\n' || indent) END
+$$;
+COMMENT ON FUNCTION goflow.script_join(text[], text) IS
+'For script(): the arguments of workflow(), body() or branch().';
+
 CREATE FUNCTION goflow.script_body(value jsonb, indent text)
 RETURNS text LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	parts text[] := goflow.script_parts(value, indent || '  ');
+	parts text[];
 BEGIN
-	IF value - '{nodes,variables,output}'::text[] <> '{}' OR cardinality(parts) = 0 THEN
+	IF jsonb_typeof(value) = 'object' THEN
+		parts := goflow.script_parts(value, indent || '  ');
+	END IF;
+	IF parts IS NULL OR value - '{nodes,variables,output}'::text[] <> '{}' OR cardinality(parts) = 0 THEN
 		RETURN goflow.script_text(value::text);
 	ELSIF cardinality(parts) = 1 THEN
-		RETURN E'\n' || indent || '  ' || parts[1];
+		RETURN parts[1];
 	END IF;
-	RETURN E'goflow.body(\n' || indent || '  ' || array_to_string(parts, E',\n' || indent || '  ') || ')';
+	RETURN E'goflow.body(\n' || indent || '  ' || goflow.script_join(parts, indent || '  ') || ')';
 END
 $$;
 COMMENT ON FUNCTION goflow.script_body(jsonb, text) IS
@@ -573,6 +587,8 @@ BEGIN
 	ELSIF key = 'retry' THEN
 		IF kind = 'number' THEN
 			RETURN CASE WHEN plain ~ '^[0-9]{1,9}$' THEN plain END;
+		ELSIF kind <> 'object' OR value = '{}' OR value - '{attempts,backoff,factor,max_delay,jitter,on}'::text[] <> '{}' THEN
+			RETURN goflow.script_text(value::text) || '::jsonb';
 		END IF;
 		FOR item IN SELECT e.key, goflow.script_argument('retry', e.key, e.value, indent) AS argument
 			FROM jsonb_each(value) e JOIN unnest('{attempts,backoff,factor,max_delay,jitter,on}'::text[])
@@ -581,9 +597,15 @@ BEGIN
 			items := items || CASE WHEN item.key = 'attempts' THEN item.argument
 							  ELSE CASE item.key WHEN 'on' THEN '"on"' ELSE item.key END || ' => ' || item.argument END;
 		END LOOP;
+		IF array_position(items, NULL) > 0 THEN
+			RETURN goflow.script_text(value::text) || '::jsonb';
+		END IF;
 		RETURN 'goflow.retry_policy(' || array_to_string(items, ', ') || ')';
 	ELSIF key IN ('body', 'finally') THEN
 		RETURN goflow.script_body(value, indent);
+	ELSIF key IN ('cases', 'catch') AND EXISTS (SELECT FROM jsonb_array_elements(value) e
+		WHERE jsonb_typeof(e) <> 'object' OR e - '{port,when,on,body}'::text[] <> '{}') THEN
+		RETURN NULL;
 	ELSIF key = 'cases' THEN
 		SELECT array_agg('goflow.case(' || goflow.script_argument('case', 'port', e -> 'port', indent) || ', '
 						 || goflow.script_argument('case', 'when', e -> 'when', indent) || ')' ORDER BY n)
@@ -594,10 +616,11 @@ BEGIN
 							ELSE '' END || ')' ORDER BY n)
 		INTO items FROM jsonb_array_elements(value) WITH ORDINALITY AS l (e, n);
 	ELSIF key = 'branches' THEN
-		SELECT array_agg('goflow.branch(' || goflow.script_text(e.key) || ', '
-						 || CASE WHEN cardinality(parts) > 0 AND e.value - '{nodes,variables,output}'::text[] = '{}'
-							THEN E'\n' || inner_indent || '  ' || array_to_string(parts, E',\n' || inner_indent || '  ')
-							ELSE goflow.script_text(e.value::text) END || ')')
+		SELECT array_agg('goflow.branch(' || goflow.script_text(e.key) || ','
+						 || CASE WHEN e.value - '{nodes,variables,output}'::text[] = '{}' AND cardinality(parts) = 1 THEN ' ' || parts[1]
+							WHEN e.value - '{nodes,variables,output}'::text[] = '{}' AND cardinality(parts) > 1
+							THEN E'\n' || inner_indent || '  ' || goflow.script_join(parts, inner_indent || '  ')
+							ELSE ' ' || goflow.script_text(e.value::text) END || ')')
 		INTO items FROM jsonb_each(value) e, goflow.script_parts(e.value, inner_indent || '  ') parts;
 	ELSIF kind = 'string' THEN
 		IF key IN ('join', 'repeat', 'size') AND plain ~ '^[0-9]+$'
@@ -608,7 +631,7 @@ BEGIN
 	ELSE
 		RETURN NULL;
 	END IF;
-	RETURN CASE WHEN array_position(items, NULL) IS NULL
+	RETURN CASE WHEN items IS NOT NULL AND array_position(items, NULL) IS NULL
 		THEN E'ARRAY[\n' || inner_indent || array_to_string(items, E',\n' || inner_indent) || ']' END;
 END
 $$;
@@ -627,6 +650,9 @@ DECLARE
 	has_lines boolean := false;
 	entry record;
 BEGIN
+	IF jsonb_typeof(node) <> 'object' THEN
+		RETURN goflow.script_text(jsonb_build_object('nodes', jsonb_build_object(id, node))::text);
+	END IF;
 	SELECT r, o INTO in_place, optional FROM (VALUES
 		('sql', '{sql}'::text[], '{rows,check,columns,atomic}'::text[]),
 		('condition', '{if}', '{}'),
@@ -747,7 +773,7 @@ CREATE FUNCTION goflow.script(name text, version int DEFAULT NULL)
 RETURNS text LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT 'SELECT goflow.define(' || goflow.script_text(name) || E', goflow.workflow(\n  '
-		|| array_to_string(goflow.script_parts(goflow.definition(name, version), '  '), E',\n  ') || '));'
+		|| goflow.script_join(goflow.script_parts(goflow.definition(name, version), '  '), '  ') || '));'
 $$;
 COMMENT ON FUNCTION goflow.script(text, int) IS
 'A statement that defines a version of a workflow again, in the form of the builder; the newest by default.';

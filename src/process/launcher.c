@@ -660,7 +660,7 @@ start_workers(TimestampTz now, TimestampTz *next)
 	found_room();				/* for all that is needed now */
 }
 
-/* Terminates workers whose node did not react to a cancel in time. */
+/* Terminates workers whose node did not react to a cancel in time; lets lost nodes run again. */
 static void
 enforce_cancels(TimestampTz now, TimestampTz *next)
 {
@@ -682,6 +682,7 @@ enforce_cancels(TimestampTz now, TimestampTz *next)
 		}
 		*next = Min(*next, deadline);
 	}
+	goflow_queue_retry_lost_locked(now, next);
 	goflow_unlock();
 }
 

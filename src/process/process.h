@@ -85,6 +85,16 @@ extern void goflow_queue_release(const pg_uuid_t *execution_id, bool requeue);
 /* Clears the claim's "somebody woke it" flag; call before taking the snapshot that loads it. */
 extern void goflow_queue_begin_look(const pg_uuid_t *execution_id);
 
+/* True if a worker was lost that drove the execution: its nodes are to run one by one. */
+extern bool goflow_queue_is_alone(const pg_uuid_t *execution_id);
+
+/*
+ * How often a worker was lost (terminated from outside, or by the node itself)
+ * while it ran this node instance.
+ */
+#define GOFLOW_MAX_LOSSES 3
+extern int	goflow_queue_losses(const GoflowInstance *instance);
+
 /* True if somebody woke the execution since begin_look. */
 extern bool goflow_queue_was_woken(const pg_uuid_t *execution_id);
 

@@ -239,6 +239,7 @@ goflow_queue_push_locked(Oid database, const pg_uuid_t *execution_id, Oid role, 
 	if (entry == NULL)
 		return false;
 	goflow_control->entries++;
+	entry->alone = false;
 	entry->pool = pool - goflow_control->pools;
 	entry->priority = priority;
 	enqueue(entry, now);
@@ -464,6 +465,19 @@ goflow_queue_begin_look(const pg_uuid_t *execution_id)
 }
 
 bool
+goflow_queue_is_alone(const pg_uuid_t *execution_id)
+{
+	GoflowEntry *entry;
+	bool		alone;
+
+	goflow_lock(LW_SHARED);
+	entry = my_claim(execution_id);
+	alone = entry && entry->alone;
+	goflow_unlock();
+	return alone;
+}
+
+bool
 goflow_queue_was_woken(const pg_uuid_t *execution_id)
 {
 	GoflowEntry *entry;
@@ -474,6 +488,133 @@ goflow_queue_was_woken(const pg_uuid_t *execution_id)
 	woken = entry && entry->woken;
 	goflow_unlock();
 	return woken;
+}
+
+static bool
+same_instance(const GoflowInstance *a, const GoflowInstance *b)
+{
+	return a->frame == b->frame && a->node == b->node && a->attempt == b->attempt &&
+		goflow_uuid_equal(&a->execution_id, &b->execution_id);
+}
+
+/* ---- nodes lost with their workers ---- */
+
+static GoflowLoss *
+find_loss(Oid database, const GoflowInstance *instance)
+{
+	for (int i = 0; goflow_control->lost > 0 && i < GOFLOW_MAX_LOST_NODES; i++)
+	{
+		GoflowLoss *loss = &goflow_control->losses[i];
+
+		if (loss->count > 0 && loss->database == database && same_instance(&loss->instance, instance))
+			return loss;
+	}
+	return NULL;
+}
+
+static void
+forget_loss(GoflowLoss *loss)
+{
+	if (loss == NULL)
+		return;
+	loss->count = 0;
+	goflow_control->lost--;
+}
+
+/* The pause is over: whoever drives the execution finds the node ready. */
+static void
+end_pause(GoflowLoss *loss, TimestampTz now)
+{
+	loss->retry_at = 0;
+	goflow_queue_wake_locked(loss->database, &loss->instance.execution_id, loss->role, 0, now, 0);
+}
+
+/* A free place, or that of the node whose loss is the longest ago. */
+static GoflowLoss *
+get_loss(TimestampTz now)
+{
+	GoflowLoss *oldest = &goflow_control->losses[0];
+
+	for (int i = 0; i < GOFLOW_MAX_LOST_NODES; i++)
+	{
+		GoflowLoss *loss = &goflow_control->losses[i];
+
+		if (loss->count == 0)
+			return loss;
+		if (loss->at < oldest->at)
+			oldest = loss;
+	}
+	if (oldest->retry_at != 0)
+		end_pause(oldest, now);
+	forget_loss(oldest);
+	return oldest;
+}
+
+/*
+ * A worker was lost, and what it had goes back.  A node that it ran waits
+ * longer each time, and is failed the third time (engine): it may be what
+ * terminates the worker.  So may a node of the executions that it drove: they
+ * go on with a worker for each node.  Nobody is to blame when the database is
+ * held, or the node did not react to a cancel.
+ */
+void
+goflow_queue_lost_locked(GoflowWorkerSlot *slot)
+{
+	GoflowDatabase *db = goflow_database_find_locked(slot->database);
+	TimestampTz now = GetCurrentTimestamp();
+	GoflowLoss *loss;
+	dlist_iter	iter;
+
+	if (db && db->holds > 0)
+		return;
+	dlist_foreach(iter, &slot->claims)
+		dlist_container(GoflowEntry, link, iter.cur)->alone = true;
+	if (!slot->running || slot->cancel_requested)
+		return;
+	loss = find_loss(slot->database, &slot->instance);
+	if (loss == NULL)
+	{
+		loss = get_loss(now);
+		loss->database = slot->database;
+		loss->role = slot->role;
+		loss->instance = slot->instance;
+		goflow_control->lost++;
+	}
+	loss->count++;
+	loss->at = now;
+	loss->retry_at = now + (loss->count == 1 ? GOFLOW_FIRST_LOSS_PAUSE : GOFLOW_MIN_BACKOFF);
+	goflow_slot_clear_instance_locked(slot);
+	goflow_launcher_wake_locked();
+}
+
+/* By the launcher. */
+void
+goflow_queue_retry_lost_locked(TimestampTz now, TimestampTz *next)
+{
+	for (int i = 0; goflow_control->lost > 0 && i < GOFLOW_MAX_LOST_NODES; i++)
+	{
+		GoflowLoss *loss = &goflow_control->losses[i];
+
+		if (loss->count == 0 || loss->retry_at == 0)
+			continue;
+		if (loss->retry_at <= now)
+			end_pause(loss, now);
+		else
+			*next = Min(*next, loss->retry_at);
+	}
+}
+
+int
+goflow_queue_losses(const GoflowInstance *instance)
+{
+	GoflowLoss *loss;
+	int			count;
+
+	goflow_lock(LW_SHARED);
+	loss = find_loss(MyDatabaseId, instance);
+	count = loss ? loss->count : 0;
+	goflow_unlock();
+	return count;
 }
 
 /* All that a worker has goes back: its node's execution and its claims are queued. */
@@ -504,13 +645,6 @@ goflow_queue_give_back(void)
 
 /* ---- nodes ---- */
 
-static bool
-same_instance(const GoflowInstance *a, const GoflowInstance *b)
-{
-	return a->frame == b->frame && a->node == b->node && a->attempt == b->attempt &&
-		goflow_uuid_equal(&a->execution_id, &b->execution_id);
-}
-
 int
 goflow_queue_instances(const pg_uuid_t *execution_id, GoflowInstance *instances, int max)
 {
@@ -525,6 +659,14 @@ goflow_queue_instances(const pg_uuid_t *execution_id, GoflowInstance *instances,
 		if (offer->pool >= 0 && control->pools[offer->pool].database == MyDatabaseId &&
 			goflow_uuid_equal(&offer->instance.execution_id, execution_id))
 			instances[n++] = offer->instance;
+	}
+	for (int i = 0; control->lost > 0 && i < GOFLOW_MAX_LOST_NODES && n < max; i++)
+	{
+		GoflowLoss *loss = &control->losses[i];
+
+		if (loss->count > 0 && loss->retry_at != 0 && loss->database == MyDatabaseId &&
+			goflow_uuid_equal(&loss->instance.execution_id, execution_id))
+			instances[n++] = loss->instance;
 	}
 	for (int i = 0; control->running > 0 && i < control->nslots && n < max; i++)
 	{
@@ -578,6 +720,7 @@ goflow_queue_withdraw(const GoflowInstance *instance)
 	dlist_iter	iter;
 
 	goflow_lock(LW_EXCLUSIVE);
+	forget_loss(find_loss(MyDatabaseId, instance));
 	dlist_foreach(iter, &pool->offers)
 	{
 		GoflowOffer *offer = dlist_container(GoflowOffer, link, iter.cur);
@@ -611,6 +754,7 @@ goflow_queue_node_done(Oid role, int priority)
 	{
 		pg_uuid_t	execution_id = goflow_my_slot->instance.execution_id;
 
+		forget_loss(find_loss(MyDatabaseId, &goflow_my_slot->instance));
 		goflow_slot_clear_instance_locked(goflow_my_slot);
 		/* this worker looks for work next, and may drive the execution itself */
 		goflow_queue_wake_locked(MyDatabaseId, &execution_id, role, priority,

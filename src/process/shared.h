@@ -156,6 +156,7 @@ typedef struct GoflowEntry
 	GoflowKey	key;
 	bool		claimed;
 	bool		woken;			/* while it was claimed */
+	bool		alone;			/* a worker that drove it was lost */
 	int16		priority;
 	int			pool;
 	int			owner;			/* worker slot, if claimed */
@@ -172,6 +173,20 @@ typedef struct GoflowOffer
 	GoflowInstance instance;
 	dlist_node	link;			/* in its pool's list */
 } GoflowOffer;
+
+/* A node that was lost with its worker, and runs again after a pause. */
+#define GOFLOW_MAX_LOST_NODES 64	/* remembered */
+#define GOFLOW_FIRST_LOSS_PAUSE (100 * INT64CONST(1000))
+
+typedef struct GoflowLoss
+{
+	int			count;			/* 0: free */
+	Oid			database;
+	Oid			role;
+	GoflowInstance instance;
+	TimestampTz at;				/* of the last loss */
+	TimestampTz retry_at;		/* 0: it may run */
+} GoflowLoss;
 
 /* ---- worker slots ---- */
 
@@ -223,6 +238,9 @@ typedef struct GoflowControl
 	bool		wants_room;		/* some database does */
 	int			running;		/* slots with running set */
 	int			offered;		/* offers in use */
+
+	int			lost;			/* losses in use */
+	GoflowLoss	losses[GOFLOW_MAX_LOST_NODES];
 
 	/* counts since the server's start, for health() */
 	uint64		launches_failed;
@@ -301,6 +319,8 @@ extern void goflow_queue_wake_locked(Oid database, const pg_uuid_t *execution_id
 									 int priority, TimestampTz now, int coming);
 extern void goflow_queue_give_back_locked(GoflowWorkerSlot *slot);
 extern void goflow_queue_give_back(void);
+extern void goflow_queue_lost_locked(GoflowWorkerSlot *slot);
+extern void goflow_queue_retry_lost_locked(TimestampTz now, TimestampTz *next);
 
 /* ---- slot.c ---- */
 extern volatile sig_atomic_t goflow_terminated; /* somebody sent SIGTERM */

@@ -132,6 +132,7 @@ goflow_slot_free_locked(GoflowWorkerSlot *slot, const char *failure)
 {
 	GoflowPool *pool = &goflow_control->pools[slot->pool];
 
+	goflow_queue_lost_locked(slot);
 	goflow_queue_give_back_locked(slot);
 	if (slot->leave)
 	{

@@ -139,6 +139,22 @@ goflow_writer_close(GoflowWriter *writer)
 	table_close(writer->rel, NoLock);
 }
 
+/* What scans see between goflow_scan_hold() and goflow_scan_release(); NULL: the present. */
+static Snapshot held_snapshot = NULL;
+
+void
+goflow_scan_hold(void)
+{
+	held_snapshot = RegisterSnapshot(GetLatestSnapshot());
+}
+
+void
+goflow_scan_release(void)
+{
+	UnregisterSnapshot(held_snapshot);
+	held_snapshot = NULL;
+}
+
 void
 goflow_scan_begin(GoflowScan *scan, const char *table, const char *index,
 				  const pg_uuid_t *execution_id)
@@ -156,7 +172,7 @@ goflow_scan_begin_key(GoflowScan *scan, const char *table, const char *index,
 
 	scan->rel = table_open(goflow_relation(table), AccessShareLock);
 	scan->index = index_open(goflow_relation(index), AccessShareLock);
-	scan->snapshot = RegisterSnapshot(GetLatestSnapshot());
+	scan->snapshot = RegisterSnapshot(held_snapshot ? held_snapshot : GetLatestSnapshot());
 	for (int i = 0; i < nkeys; i++)
 	{
 		AttrNumber	attnum = scan->index->rd_index->indkey.values[i];

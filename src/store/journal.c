@@ -125,7 +125,7 @@ write_pending(List *rows, List *ended)
 	ListCell   *lc;
 
 	goflow_writer_open(&writer, "pending");
-	/* first: a node may have another pending now */
+	/* first: another attempt of the node has the same key */
 	foreach(lc, ended)
 		goflow_writer_delete(&writer, &((GoflowPendingRow *) lfirst(lc))->tid);
 	foreach(lc, rows)
@@ -226,6 +226,18 @@ write_compensations(List *rows)
 	goflow_writer_close(&writer);
 }
 
+static void
+delete_requests(List *rows)
+{
+	GoflowWriter writer;
+	ListCell   *lc;
+
+	goflow_writer_open(&writer, "request");
+	foreach(lc, rows)
+		goflow_writer_delete(&writer, &((GoflowRequestRow *) lfirst(lc))->tid);
+	goflow_writer_close(&writer);
+}
+
 /*
  * Writes everything that is buffered.  Errors: 23505 when a row was already
  * there (goflow_journal_is_duplicate).
@@ -246,6 +258,8 @@ goflow_writes_flush(GoflowWrites *writes, void (*stored) (GoflowFrameRow *row))
 		write_frames(rows[GOFLOW_WRITE_FRAME], rows[GOFLOW_WRITE_FRAME_END], stored);
 	if (rows[GOFLOW_WRITE_COMPENSATION])
 		write_compensations(rows[GOFLOW_WRITE_COMPENSATION]);
+	if (rows[GOFLOW_WRITE_REQUEST_END])
+		delete_requests(rows[GOFLOW_WRITE_REQUEST_END]);
 	if (rows[GOFLOW_WRITE_EXECUTION])
 		goflow_execution_write(rows[GOFLOW_WRITE_EXECUTION]);
 	goflow_writes_go_back(writes, &empty);
@@ -550,6 +564,7 @@ goflow_requests_read(const pg_uuid_t *id)
 		reason = heap_getattr(tuple, Anum_request_reason, tupdesc, &isnull);
 		if (!isnull)
 			row->reason = TextDatumGetCString(reason);
+		row->tid = tuple->t_self;
 		rows = lappend(rows, row);
 	}
 	goflow_scan_end(&scan);

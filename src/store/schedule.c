@@ -22,8 +22,7 @@
  */
 static const char live_query[] =
 	"SELECT execution_id, run_as, priority FROM goflow.execution"
-	" WHERE finished_at IS NULL AND execution_id > $1 AND state <> 'p'"
-	" AND ($2 OR state <> 'w')"
+	" WHERE finished_at IS NULL AND execution_id > $1 AND ($2 OR state NOT IN ('w', 'p'))"
 	" ORDER BY execution_id LIMIT $3";
 
 static const char due_query[] =

@@ -232,9 +232,10 @@ typedef struct GoflowCompensationRow
 
 typedef struct GoflowRequestRow
 {
-	char		kind;			/* 'x': cancel */
+	char		kind;			/* GOFLOW_REQUEST_* */
 	Oid			role;
 	char	   *reason;			/* or NULL */
+	ItemPointerData tid;
 } GoflowRequestRow;
 
 /*
@@ -250,6 +251,7 @@ typedef enum GoflowWriteKind
 	GOFLOW_WRITE_FRAME,			/* GoflowFrameRow: insert or update */
 	GOFLOW_WRITE_FRAME_END,		/* GoflowFrameRow: delete */
 	GOFLOW_WRITE_COMPENSATION,	/* GoflowCompensationRow: insert or update */
+	GOFLOW_WRITE_REQUEST_END,	/* GoflowRequestRow: delete */
 	GOFLOW_WRITE_EXECUTION,		/* GoflowExecutionRow: insert or update */
 	GOFLOW_WRITE_KINDS
 } GoflowWriteKind;
@@ -294,6 +296,10 @@ extern ArrayType *goflow_chunk_read(const pg_uuid_t *id, int frame, int node, in
 extern void goflow_collected_write(const pg_uuid_t *id, int frame, int node, int attempt,
 								   int64 iteration, Jsonb *value);
 extern List *goflow_collected_read(const pg_uuid_t *id, int frame, int node, int attempt); /* Jsonb *, or NULL */
+
+#define GOFLOW_REQUEST_CANCEL 'x'
+#define GOFLOW_REQUEST_PAUSE 'p'
+#define GOFLOW_REQUEST_RESUME 'u'
 
 /* Inserts a request of the current user; effective at commit. */
 extern void goflow_request_insert(const pg_uuid_t *id, char kind, const char *reason);

@@ -176,6 +176,9 @@ typedef struct GoflowScan
 	struct SnapshotData *snapshot;
 } GoflowScan;
 
+/* Scans between the two see one moment; the second also after an error. */
+extern void goflow_scan_hold(void);
+extern void goflow_scan_release(void);
 extern void goflow_scan_begin(GoflowScan *scan, const char *table, const char *index,
 							  const pg_uuid_t *execution_id);
 
