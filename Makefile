@@ -5,7 +5,7 @@ EXTVERSION = 0.1.0
 
 # These need no PostgreSQL to begin with: their scripts install what is missing
 # and come back to this file.
-SCRIPTED = check demo bench setup format
+SCRIPTED = check demo bench fuzz setup format
 
 ifneq ($(filter $(SCRIPTED),$(MAKECMDGOALS)),)
 
@@ -13,6 +13,7 @@ ifneq ($(filter $(SCRIPTED),$(MAKECMDGOALS)),)
 check: ; @test/check $(TESTS)
 demo: ; @demo/run
 bench: ; @test/bench/run
+fuzz: ; @test/fuzz/run
 setup: ; @tools/setup
 format: ; clang-format -i $(wildcard src/*.[ch] src/*/*.[ch])
 $(filter-out $(SCRIPTED),$(MAKECMDGOALS)): ; @$(MAKE) $@

@@ -17,7 +17,7 @@ CREATE FUNCTION test.error(error jsonb) RETURNS text LANGUAGE sql
 RETURN (error->>'code') || ' ' || (error->>'message');
 
 CREATE FUNCTION test.nodes(execution uuid, OUT seq int, OUT node text, OUT attempt int, OUT state text, OUT result text)
-RETURNS SETOF record LANGUAGE sql AS $$
+RETURNS SETOF record LANGUAGE sql ROWS 10 AS $$
   SELECT seq, node, attempt, state, coalesce(test.error(error), (output - 'execution' - 'woke_at' #- '{error,context}')::text)
     FROM goflow.nodes(execution)
 $$;

@@ -77,11 +77,11 @@ SELECT entry FROM log;
 
 -- They can be caught, and tried again.
 TRUNCATE log;
-SELECT goflow.define('again', $${"nodes": {
+SELECT goflow.define('again_outside', $${"nodes": {
   "try": {"type": "try",
           "body": {"nodes": {"work": {"type": "sql", "atomic": false, "retry": {"attempts": 3, "backoff": "1 ms"}, "sql": "CALL work_and_fail(true)"}}},
           "catch": [{"on": ["P0042"], "body": {"nodes": {"note": {"type": "sql", "sql": "INSERT INTO log VALUES ('caught ' || error.message || ' at ' || error.node || ', attempt ' || error.attempt)"}}}}]}}}$$);
-CALL run_it('again');
+CALL run_it('again_outside');
 SELECT entry, count(*) FROM log GROUP BY 1 ORDER BY 1 DESC;
 
 -- An error of a utility statement that has committed something is the node's, too.
@@ -152,5 +152,5 @@ SELECT goflow.define('refused', $${"nodes": {"a": {"type": "sql", "atomic": fals
 SELECT goflow.run('own_settings');
 SELECT :'LAST_ERROR_SQLSTATE' AS code;
 
-SELECT goflow.drop(w) FROM unnest('{upkeep,in_steps,in_one,fails,again,bad_index,long,longer,own_settings}'::text[]) w;
+SELECT goflow.drop(w) FROM unnest('{upkeep,in_steps,in_one,fails,again_outside,bad_index,long,longer,own_settings}'::text[]) w;
 DROP SCHEMA atomic_test CASCADE;

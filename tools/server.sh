@@ -1,4 +1,4 @@
-# Sourced (bash) by test/check, test/bench/run and demo/run: builds goflow and
+# Sourced (bash) by test/check, test/bench/run, test/fuzz/run and demo/run: builds goflow and
 # gives it a PostgreSQL of its own, in a directory that goes away with the shell.
 #
 # The installed PostgreSQL is not touched: its programs are copied, its libraries

@@ -241,6 +241,15 @@ goflow_cascade_ended(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 	goflow_frame_check_end(ex, frame);
 }
 
+/* A break or continue that holds ends the frame that it is in. */
+void
+goflow_cascade_leave(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
+{
+	if (node->loop && goflow_run(frame, node)->port == 1)
+		goflow_frame_stop(ex, frame, node->type == GOFLOW_TYPE_BREAK ? GOFLOW_UNWIND_BREAK :
+						  GOFLOW_UNWIND_CONTINUE, NULL, node->loop->index);
+}
+
 /* Settles every idle node: at the entry, and after loading. */
 void
 goflow_cascade_settle_all(GoflowExecution *ex, GoflowFrame *frame)

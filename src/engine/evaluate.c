@@ -69,6 +69,7 @@ static void
 register_relation(GoflowNode *node, Tuplestorestate *rows)
 {
 	EphemeralNamedRelation enr = palloc0(sizeof(EphemeralNamedRelationData));
+	MemoryContext old;
 
 	enr->md.name = node->id;
 	enr->md.reliddesc = InvalidOid;
@@ -77,8 +78,15 @@ register_relation(GoflowNode *node, Tuplestorestate *rows)
 	enr->reldata = rows;
 	if (rows)
 		enr->md.enrtuples = tuplestore_tuple_count(rows);
+
+	/*
+	 * The first one makes the connection's list of relations, in the current
+	 * context, and the connection outlives that of a node.
+	 */
+	old = MemoryContextSwitchTo(CurTransactionContext);
 	if (SPI_register_relation(enr) != SPI_OK_REL_REGISTER)
 		elog(ERROR, "could not register relation \"%s\"", node->id);
+	MemoryContextSwitchTo(old);
 }
 
 static void

@@ -610,8 +610,15 @@ goflow_execution_resume(GoflowExecution *ex)
 		GoflowFrame *frame = lfirst(lc);
 
 		for (int i = 0; i < frame->body->nnodes; i++)
-			if (frame->now.runs[i].state == GOFLOW_NODE_FAILED)
-				goflow_failure_apply(ex, frame, frame->body->nodes[i]);
+		{
+			GoflowNode *node = frame->body->nodes[i];
+			GoflowNodeRun *run = &frame->now.runs[i];
+
+			if (run->state == GOFLOW_NODE_FAILED)
+				goflow_failure_apply(ex, frame, node);
+			else if (run->state == GOFLOW_NODE_COMPLETED)
+				goflow_cascade_leave(ex, frame, node);
+		}
 		goflow_cascade_settle_all(ex, frame);
 		goflow_frame_check_end(ex, frame);
 	}

@@ -145,9 +145,7 @@ run_node(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 
 	goflow_execution_record(ex, frame, node, GOFLOW_NODE_COMPLETED, started_at,
 							Min(duration, PG_INT32_MAX), NULL);
-	if (run->port == 1 && node->loop)
-		goflow_frame_stop(ex, frame, node->type == GOFLOW_TYPE_BREAK ? GOFLOW_UNWIND_BREAK :
-						  GOFLOW_UNWIND_CONTINUE, NULL, node->loop->index);
+	goflow_cascade_leave(ex, frame, node);
 	goflow_cascade_ended(ex, frame, node);
 }
 

@@ -282,6 +282,7 @@ extern void goflow_variable_assign(GoflowExecution *ex, GoflowFrame *frame, int 
 /* ---- cascade.c ---- */
 extern bool goflow_node_has_ended(const GoflowNodeRun *run);
 extern void goflow_cascade_ended(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
+extern void goflow_cascade_leave(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
 extern void goflow_cascade_settle_all(GoflowExecution *ex, GoflowFrame *frame);
 extern void goflow_cascade_make_ready(GoflowFrame *frame, GoflowNode *node);
 extern void goflow_cascade_make_step(GoflowFrame *frame, GoflowNode *node);

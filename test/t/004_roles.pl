@@ -124,8 +124,12 @@ as('eve', 'SELECT goflow.define($$chain_eve$$, $${"nodes": {' . Goflow::effect_n
 as('eve', q{BEGIN; SELECT goflow.start('chain_eve'); PREPARE TRANSACTION 'eve'});
 query($node, q{ALTER ROLE eve NOLOGIN});
 query($node, q{COMMIT PREPARED 'eve'});
-ok(wait_for($node, q{SELECT detail LIKE '%not permitted to log in%' FROM goflow.health() WHERE kind = 'trouble' AND name = 'eve'}),
-	'health() tells who cannot run');
+SKIP:
+{
+	skip 'roles without LOGIN can run from 17 on', 1 if query($node, 'SHOW server_version_num') >= 170000;
+	ok(wait_for($node, q{SELECT detail LIKE '%not permitted to log in%' FROM goflow.health() WHERE kind = 'trouble' AND name = 'eve'}),
+		'health() tells who cannot run');
+}
 $execution = as('bob', q{SELECT goflow.start('chain_bob')});
 is(as('bob', "SELECT goflow.wait('$execution')"), 'completed', 'others go on');
 query($node, q{ALTER ROLE eve LOGIN});
