@@ -757,6 +757,7 @@ goflow_engine_run_node(const GoflowInstance *instance)
 			run->state = GOFLOW_NODE_RUNNING;
 			run->attempt = instance->attempt;
 			run->seq = instance->seq;
+			ex->now.seq = Max(ex->now.seq, instance->seq);
 			if (run->pending)
 				goflow_pending_end(ex, run->pending);	/* the retry has come */
 			if (SPI_connect() != SPI_OK_CONNECT)

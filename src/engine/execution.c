@@ -374,7 +374,11 @@ load_variables(GoflowExecution *ex, GoflowFrame *frame)
 		int			number = frame->body->first_variable + i;
 		GoflowVariableRow *row = goflow_variable_read(&ex->row->id, number, frame->id);
 
-		if (row == NULL || row->value == NULL)
+		if (row == NULL)
+			continue;
+		/* what is assigned next comes after it */
+		ex->now.seq = Max(ex->now.seq, row->seq);
+		if (row->value == NULL)
 			continue;
 		frame->now.variable_nulls[i] = false;
 		frame->now.variables[i] = goflow_value_decode(&ex->definition->variables[number],
