@@ -56,6 +56,7 @@ typedef struct Claim
 
 /* Errors of whole batches in a row after which the worker backs off. */
 #define MAX_FAILED_BATCHES 5
+#define MAX_CONFLICTS 5
 
 static MemoryContext batch_context = NULL;
 
@@ -690,27 +691,27 @@ run_detached(const GoflowInstance *instance, GoflowExecution *volatile *ex, Gofl
 }
 
 /*
- * Runs the node in this worker's slot in a transaction of its own.  If it was
- * decided otherwise meanwhile (cancelled, done by somebody), nothing happens.
+ * Runs a node in a transaction of its own, and journals its error if it has one,
+ * except that a conflict is left to the caller if it "may_repeat".  Returns
+ * whether that happened.  Sets the execution's priority, and whether this worker
+ * may run no more.
  */
-void
-goflow_engine_run_node(const GoflowInstance *instance)
+static bool
+try_node(const GoflowInstance *instance, bool may_repeat, volatile int *priority,
+		 volatile bool *is_last)
 {
 	MemoryContext old = CurrentMemoryContext;
 	GoflowNode *volatile node = NULL;
 	GoflowExecution *volatile ex = NULL;
 	TimestampTz started_at = GetCurrentTimestamp();
 	instr_time	before;
-	Oid			role = goflow_worker_role();
-	volatile int priority = 0;
 	volatile bool committing = false;
 	volatile bool detached = false;
-	volatile bool is_last = false;
 	volatile bool overtaken = false;
+	volatile bool repeat = false;
 	ErrorContextCallback context = {.callback = describe_instance, .arg = (void *) &node,
 	.previous = error_context_stack};
 
-	prepare_worker();
 	INSTR_TIME_SET_CURRENT(before);
 
 	PG_TRY();
@@ -733,7 +734,7 @@ goflow_engine_run_node(const GoflowInstance *instance)
 		{
 			run = find_instance(ex, instance, &frame, &found);
 			node = found;
-			priority = ex->row->priority;
+			*priority = ex->row->priority;
 		}
 		if (run)
 		{
@@ -744,7 +745,7 @@ goflow_engine_run_node(const GoflowInstance *instance)
 			pgstat_report_activity(STATE_RUNNING, activity);
 			goflow_execution_track(ex, found->index);
 			goflow_session_apply(ex->definition);
-			is_last = !found->is_atomic;
+			*is_last = !found->is_atomic;
 			check_losses(instance, found);
 		}
 		if (run && !found->is_atomic)
@@ -821,7 +822,11 @@ goflow_engine_run_node(const GoflowInstance *instance)
 		 * Interrupted because the execution was cancelled, or somebody else
 		 * has stored this attempt: its driver decides.
 		 */
-		if (!overtaken && !goflow_worker_cancel_requested() && !goflow_journal_is_duplicate(error))
+		if (overtaken || goflow_worker_cancel_requested() || goflow_journal_is_duplicate(error))
+			;
+		else if (may_repeat && goflow_error_is_conflict(error) && !*is_last)
+			repeat = true;
+		else
 			record_failure(instance, error, started_at, elapsed(before));
 		MemoryContextSwitchTo(old);
 		FreeErrorData(error);
@@ -833,6 +838,25 @@ goflow_engine_run_node(const GoflowInstance *instance)
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(batch_context);
 	goflow_session_clean();
+	return repeat;
+}
+
+/*
+ * Runs the node in this worker's slot.  If it was decided otherwise meanwhile
+ * (cancelled, done by somebody), nothing happens.  A node that met a deadlock or
+ * a serialization failure has left nothing behind, so it runs again at once.
+ */
+void
+goflow_engine_run_node(const GoflowInstance *instance)
+{
+	Oid			role = goflow_worker_role();
+	volatile int priority = 0;
+	volatile bool is_last = false;
+	int			conflicts = 0;
+
+	prepare_worker();
+	while (try_node(instance, conflicts < MAX_CONFLICTS, &priority, &is_last))
+		conflicts++;
 	pgstat_report_stat(false);
 	pgstat_report_activity(STATE_IDLE, NULL);
 	if (is_last)

@@ -134,3 +134,11 @@ goflow_error_raise(Jsonb *error, const char *workflow)
 			 node ? errcontext_msg("node \"%s\" of workflow \"%s\"", node, workflow) :
 			 errcontext_msg("workflow \"%s\"", workflow)));
 }
+
+/* The victim of a conflict with another transaction, which has ended by now: again may succeed. */
+bool
+goflow_error_is_conflict(const ErrorData *error)
+{
+	return error->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED ||
+		error->sqlerrcode == ERRCODE_T_R_SERIALIZATION_FAILURE;
+}

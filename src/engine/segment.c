@@ -445,8 +445,7 @@ goflow_segment_run(GoflowExecution *ex, GoflowBudget *budget)
 			CurrentResourceOwner = caller_owner;
 
 			if (!ex->is_inline && !goflow_session_fuse_burnt() &&
-				(error->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED ||
-				 error->sqlerrcode == ERRCODE_T_R_SERIALIZATION_FAILURE))
+				goflow_error_is_conflict(error))
 				ReThrowError(error);
 
 			/*

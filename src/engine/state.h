@@ -415,6 +415,7 @@ extern Jsonb *goflow_error_make(int code, const char *message, const char *detai
 extern char *goflow_error_field(Jsonb *error, int field);	/* GOFLOW_ERROR_*; NULL: none */
 extern int	goflow_error_code(Jsonb *error);
 extern int	goflow_error_attempt(Jsonb *error);
+extern bool goflow_error_is_conflict(const ErrorData *error);
 
 /* ---- session.c ---- */
 extern void goflow_session_init(void);

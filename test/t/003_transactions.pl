@@ -120,6 +120,25 @@ wait_until_finished($node, 'deadlocks');
 is(query($node, q{SELECT state, count(*) FROM goflow.executions WHERE workflow = 'both' GROUP BY state}),
 	'completed|400', 'deadlocks of batches fail nobody');
 is(query($node, 'SELECT id, n FROM stock ORDER BY id'), "1|400\n2|400", 'every update once');
+
+# Nor does one between two nodes that run on their own.
+query($node, q{
+	CREATE FUNCTION cross_over(first int) RETURNS void LANGUAGE plpgsql AS $$
+	BEGIN
+		UPDATE stock SET n = n + 1 WHERE id = first;
+		PERFORM pg_sleep(0.5);
+		UPDATE stock SET n = n + 1 WHERE id = 3 - first;
+	END $$});
+define_nodes($node, 'cross', q{"a": {"type": "sql", "rows": "none", "sql": "SELECT cross_over(input.first)"}},
+	'"input": {"first": "int"}');
+my $deadlocks = q{SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()};
+my $before = query($node, $deadlocks);
+query($node, q{SELECT goflow.start_many('cross', ARRAY['{"first": 1}', '{"first": 2}']::jsonb[])});
+wait_until_finished($node, 'a deadlock of two nodes');
+is(query($node, q{SELECT state, error->>'code', (SELECT max(attempt) FROM goflow.nodes(execution)), count(*) FROM goflow.executions
+	WHERE workflow = 'cross' GROUP BY 1, 2, 3}), 'completed||1|2', 'the victim of a deadlock runs again');
+is(query($node, 'SELECT id, n FROM stock ORDER BY id'), "1|402\n2|402", 'every update once more');
+ok(wait_for($node, "SELECT ($deadlocks) > $before"), 'there was one');
 is_at_rest($node, 'at the end');
 
 $node->stop;
