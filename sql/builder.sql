@@ -94,8 +94,7 @@ SELECT goflow.define('builder', goflow.workflow(
   goflow.condition('clean', 'stage.count = 0', after => 'stage'),
   goflow.loop('each', 'SELECT generate_series(1, 3) AS i', "as" => 'line', parallel => 2, collect => 'up.x', body => goflow.body(
       goflow.variable('m', 'int'), goflow.sql('up', 'SELECT line.i + 1 AS x'),
-      goflow.set('keep', '{"m": "up.x"}', after => 'up'), goflow.break('out', 'vars.m > 3', after => 'keep'),
-      goflow.output('x', 'up.x')),
+      goflow.set('keep', '{"m": "up.x"}', after => 'up'), goflow.break('out', 'vars.m > 3', after => 'keep')),
     after => 'clean:true', retry => goflow.retry_policy(3, factor => 2, jitter => 0.5, "on" => ARRAY['23505', '22'])),
   goflow.try('guard',
     goflow.parallel('two', ARRAY[

@@ -832,6 +832,15 @@ analyze_by_type(Analysis *analysis, GoflowNode *node)
 	return true;
 }
 
+bool
+goflow_try_has_output(const GoflowNode *node)
+{
+	for (int i = 0; i < node->nbodies; i++)
+		if (node->bodies[i]->noutputs > 0)
+			return true;
+	return false;
+}
+
 /* The columns that do not come from a statement. */
 static void
 add_type_columns(Analysis *analysis, GoflowNode *node)
@@ -864,6 +873,8 @@ add_type_columns(Analysis *analysis, GoflowNode *node)
 		case GOFLOW_TYPE_TRY:
 			add_column(columns, count, "ok", BOOLOID, -1);
 			add_column(columns, count, "error", JSONBOID, -1);
+			if (goflow_try_has_output(node))
+				add_column(columns, count, "output", JSONBOID, -1);
 			break;
 		case GOFLOW_TYPE_PARALLEL:
 			add_column(columns, count, "results", JSONBOID, -1);

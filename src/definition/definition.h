@@ -565,6 +565,9 @@ extern List *goflow_graph_certain_calls(const GoflowDefinition *definition);
 /* "sql", "condition", … */
 extern const char *goflow_node_type_name(GoflowNodeType type);
 
+/* Has one of a try's bodies "output"?  Then the try has a column of that name. */
+extern bool goflow_try_has_output(const GoflowNode *node);
+
 extern GoflowNode *goflow_definition_find_node(GoflowBody *body, const char *id);
 
 /* True if its rows can be read as a relation by its id. */

@@ -101,6 +101,10 @@ goflow_parse_loop(GoflowParser *parser, GoflowNode *node, GoflowObject *object)
 									 GOFLOW_SEES_ANY);
 	if (node->collect && node->nbodies > 0)
 	{
+		if (node->bodies[0]->noutputs > 0)
+			goflow_problem_hint(goflow_parse_problem(parser, ERRCODE_GOFLOW_INVALID_BODY, "collect",
+													 "a loop has both \"collect\" and a body with \"output\""),
+								"Either of them makes the loop's \"results\": leave one out.");
 		node->collect->body = node->bodies[0];
 		node->collect->place = GOFLOW_PLACE_END;
 		node->collect->is_json = true;
@@ -194,7 +198,13 @@ goflow_parse_try(GoflowParser *parser, GoflowNode *node, GoflowObject *object)
 		parse_catches(parser, node, catches);
 	if (finally)
 	{
-		(void) goflow_parse_body(parser, node, "finally", "finally", finally);
+		GoflowBody *last = goflow_parse_body(parser, node, "finally", "finally", finally);
+
+		if (last && last->noutputs > 0)
+			goflow_problem_hint(goflow_parse_problem(parser, ERRCODE_GOFLOW_INVALID_BODY,
+													 "finally.output",
+													 "a finally gives nothing to others"),
+								"The output of a try is that of its \"body\", or of the catch that ran.");
 		node->has_finally = true;
 	}
 	if (catches == NULL && finally == NULL)

@@ -251,7 +251,7 @@ complete_loop(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 	Jsonb	   *results = NULL;
 	MemoryContext old;
 
-	if (node->collect)
+	if (node->collect || node->bodies[0]->noutputs > 0)
 	{
 		List	   *values = goflow_collected_read(&ex->row->id, frame->id, node->index, row->attempt);
 
@@ -284,12 +284,13 @@ take_iteration(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, Goflow
 	if (unwind == GOFLOW_UNWIND_NONE)
 	{
 		row->ended++;
-		if (node->collect)
+		if (iteration->now.output)
 			goflow_collected_write(&ex->row->id, frame->id, node->index, row->attempt,
-								   iteration->iteration,
-								   goflow_evaluate_jsonb(ex, iteration, node->collect));
+								   iteration->iteration, iteration->now.output);
 		return true;
 	}
+	if (row->phase != 0 && unwind == GOFLOW_UNWIND_CANCEL)
+		return true;			/* another broke the loop: it does not count */
 	if (is_own && (unwind == GOFLOW_UNWIND_BREAK || unwind == GOFLOW_UNWIND_CONTINUE))
 	{
 		row->ended++;
@@ -336,7 +337,7 @@ step_loop(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, List *ended
 			GoflowFrame *iteration = lfirst(lc);
 
 			if (iteration->parent == frame && iteration->body->owner == node)
-				goflow_frame_stop(ex, iteration, GOFLOW_UNWIND_CONTINUE, NULL, node->index);
+				goflow_frame_stop(ex, iteration, GOFLOW_UNWIND_CANCEL, NULL, -1);
 		}
 		list_free(frames);
 	}
@@ -374,6 +375,20 @@ enter_phase(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, int phase
 	(void) goflow_frame_start(ex, frame, node, phase, 0, error);
 }
 
+/* That of the body, or of the catch that ran; it was kept while the finally ran. */
+static void
+set_try_output(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
+{
+	GoflowNodeRun *run = goflow_run(frame, node);
+	MemoryContext old = MemoryContextSwitchTo(frame->context);
+	List	   *kept = goflow_collected_read(&ex->row->id, frame->id, node->index,
+											 run->pending->now.row.attempt);
+
+	MemoryContextSwitchTo(old);
+	run->values[2] = kept ? JsonbPGetDatum(linitial(kept)) : (Datum) 0;
+	run->nulls[2] = kept == NIL;
+}
+
 /* The body and the catch are over: the finally, or the end. */
 static void
 leave_try(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
@@ -395,6 +410,8 @@ leave_try(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 	run->nulls[0] = false;
 	run->values[1] = row->error ? JsonbPGetDatum(row->error) : (Datum) 0;
 	run->nulls[1] = row->error == NULL;
+	if (goflow_try_has_output(node))
+		set_try_output(ex, frame, node);
 	complete(ex, frame, node);
 }
 
@@ -426,7 +443,7 @@ step_try(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, List *ended)
 			if (row->unwind != GOFLOW_UNWIND_NONE)
 				leave_try(ex, frame, node);
 			else
-				enter_phase(ex, frame, node, row->phase, row->error);
+				enter_phase(ex, frame, node, 0, NULL);
 		}
 		return;
 	}
@@ -441,6 +458,9 @@ step_try(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, List *ended)
 		error = DatumGetJsonbPCopy(JsonbPGetDatum(inner->now.error));
 		MemoryContextSwitchTo(old);
 	}
+	if (inner->now.output && row->unwind == GOFLOW_UNWIND_NONE)
+		goflow_collected_write(&ex->row->id, frame->id, node->index, row->attempt, 1,
+							   inner->now.output);
 	goflow_frame_gone(ex, inner);
 	pending->now.dirty = true;
 
@@ -468,45 +488,6 @@ step_try(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, List *ended)
 	row->target = target;
 	row->error = error;
 	leave_try(ex, frame, node);
-}
-
-/*
- * A step of a node with bodies failed, and has been undone.  Where a try could
- * not even start its body, that is an error of the body; one on the way to a
- * finally means that it can't be reached.  False: it can't even be left, so
- * that another step would fail in the same way for ever.
- */
-bool
-goflow_body_failed(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, Jsonb *error)
-{
-	GoflowPending *pending = goflow_run(frame, node)->pending;
-	GoflowPendingRow *row = &pending->now.row;
-
-	if (node->type == GOFLOW_TYPE_TRY)
-	{
-		int			handler = find_catch(node, error);
-
-		if (row->unwind != GOFLOW_UNWIND_NONE && row->phase <= node->ncatches)
-		{
-			row->phase = node->ncatches + 1;
-			pending->now.dirty = true;
-			goflow_cascade_make_step(frame, node);
-			return true;
-		}
-		if (row->unwind == GOFLOW_UNWIND_NONE && row->phase == 0 &&
-			pending->now.live == 0 && handler > 0)
-		{
-			row->phase = handler;
-			row->error = error;
-			pending->now.dirty = true;
-			goflow_cascade_make_step(frame, node);
-			return true;
-		}
-	}
-	if (row->unwind != GOFLOW_UNWIND_NONE)
-		return false;
-	goflow_body_wind(ex, frame, node, GOFLOW_UNWIND_FAIL, error, -1);
-	return true;
 }
 
 /* ---- parallel ---- */
@@ -616,7 +597,7 @@ step_parallel(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, List *e
 		}
 		if (row->unwind == GOFLOW_UNWIND_NONE && unwind == GOFLOW_UNWIND_NONE)
 		{
-			Jsonb	   *output = goflow_frame_output(ex, branch);
+			Jsonb	   *output = branch->now.output;
 			bool		isnull = output == NULL;
 			Datum		value = output ? JsonbPGetDatum(output) : (Datum) 0;
 			Oid			type = JSONBOID;

@@ -2,11 +2,16 @@
  * frame.c
  *		Frames: runs of a body.
  *
- * A frame begins with every node idle, settles those without "after", and ends
- * when no reachable node is open any more.  Then its owner (the node whose
- * body it is) makes a step, in body.c.  A frame that must end early is stopped:
- * simple nodes are cancelled at once, nodes with bodies are wound up, which
- * takes as long as their "finally" bodies do.
+ * A frame begins with every node idle, sets the first values of its variables,
+ * settles the nodes without "after", and ends when no reachable node is open
+ * any more; then it evaluates its output, and its owner (the node whose body it
+ * is) makes a step, in body.c.  A frame that must end early is stopped: simple
+ * nodes are cancelled at once, nodes with bodies are wound up, which takes as
+ * long as their "finally" bodies do.
+ *
+ * First values and output are expressions of users, and may fail.  That is an
+ * error of this frame as a node's is, not of whoever started it or waits for
+ * its end: so both are tasks, which segment.c runs like nodes.
  */
 #include "postgres.h"
 
@@ -61,9 +66,35 @@ goflow_frame_create(GoflowExecution *ex, GoflowFrame *parent, GoflowBody *body, 
 	return frame;
 }
 
-/* Sets first values of the body's variables, and readies its entries. */
+static void
+set_task(GoflowExecution *ex, GoflowFrame *frame, GoflowFrameTask task)
+{
+	ex->now.tasks += (task != GOFLOW_FRAME_NOTHING) - (frame->now.task != GOFLOW_FRAME_NOTHING);
+	frame->now.task = task;
+}
+
 void
 goflow_frame_begin(GoflowExecution *ex, GoflowFrame *frame)
+{
+	set_task(ex, frame, GOFLOW_FRAME_BEGIN);
+}
+
+GoflowFrame *
+goflow_frame_next(GoflowExecution *ex)
+{
+	ListCell   *lc;
+
+	if (ex->now.tasks == 0)
+		return NULL;
+	foreach(lc, ex->now.frames)
+		if (((GoflowFrame *) lfirst(lc))->now.task != GOFLOW_FRAME_NOTHING)
+			return lfirst(lc);
+	elog(ERROR, "no frame has a task");
+}
+
+/* Sets first values of the body's variables, and readies its entries. */
+static void
+begin(GoflowExecution *ex, GoflowFrame *frame)
 {
 	GoflowBody *body = frame->body;
 
@@ -78,7 +109,6 @@ goflow_frame_begin(GoflowExecution *ex, GoflowFrame *frame)
 		goflow_variable_assign(ex, frame, body->first_variable + i, NULL, value, isnull);
 	}
 	goflow_cascade_settle_all(ex, frame);
-	goflow_frame_check_end(ex, frame);
 }
 
 /* Starts a frame of one of a node's bodies.  error: error.* in it, or NULL. */
@@ -141,14 +171,85 @@ goflow_frame_free(GoflowFrame *frame)
 	MemoryContextDelete(frame->context);
 }
 
-void
-goflow_frame_check_end(GoflowExecution *ex, GoflowFrame *frame)
+static bool
+has_output(GoflowFrame *frame)
 {
-	if (frame->now.open > 0 || frame->now.ended)
-		return;
+	return frame->body->noutputs > 0 || (frame->body->owner && frame->body->owner->collect);
+}
+
+/* "output" of the frame's body as an object. */
+static Jsonb *
+make_output(GoflowExecution *ex, GoflowFrame *frame)
+{
+	GoflowBody *body = frame->body;
+	int			n = body->noutputs;
+	char	  **names = palloc(n * sizeof(char *));
+	Oid		   *types = palloc(n * sizeof(Oid));
+	Datum	   *values = palloc(n * sizeof(Datum));
+	bool	   *nulls = palloc(n * sizeof(bool));
+
+	for (int i = 0; i < n; i++)
+	{
+		names[i] = body->outputs[i].name;
+		values[i] = goflow_evaluate(ex, frame, body->outputs[i].expr, &nulls[i], &types[i], NULL);
+	}
+	return goflow_fields_to_jsonb(names, types, n, values, nulls);
+}
+
+static void
+end(GoflowExecution *ex, GoflowFrame *frame)
+{
 	frame->now.ended = true;
 	if (frame->parent)
 		goflow_cascade_make_step(frame->parent, frame->body->owner);
+}
+
+/* Evaluates what the frame gives to its owner. */
+static void
+finish(GoflowExecution *ex, GoflowFrame *frame)
+{
+	GoflowNode *owner = frame->body->owner;
+	Jsonb	   *output = owner && owner->collect ? goflow_evaluate_jsonb(ex, frame, owner->collect) :
+		make_output(ex, frame);
+	MemoryContext old = MemoryContextSwitchTo(frame->context);
+
+	frame->now.output = DatumGetJsonbPCopy(JsonbPGetDatum(output));
+	MemoryContextSwitchTo(old);
+	end(ex, frame);
+}
+
+void
+goflow_frame_do_task(GoflowExecution *ex, GoflowFrame *frame)
+{
+	GoflowFrameTask task = frame->now.task;
+
+	set_task(ex, frame, GOFLOW_FRAME_NOTHING);
+	if (task == GOFLOW_FRAME_FINISH)
+		finish(ex, frame);
+	else
+	{
+		begin(ex, frame);
+		goflow_frame_check_end(ex, frame);
+	}
+}
+
+void
+goflow_frame_failed(GoflowExecution *ex, GoflowFrame *frame, Jsonb *error)
+{
+	set_task(ex, frame, GOFLOW_FRAME_NOTHING);
+	goflow_frame_stop(ex, frame, GOFLOW_UNWIND_FAIL, error, -1);
+}
+
+/* After a commit between the two, the output is evaluated again. */
+void
+goflow_frame_check_end(GoflowExecution *ex, GoflowFrame *frame)
+{
+	if (frame->now.open > 0 || frame->now.ended || frame->now.task != GOFLOW_FRAME_NOTHING)
+		return;
+	if (frame->now.unwind == GOFLOW_UNWIND_NONE && has_output(frame))
+		set_task(ex, frame, GOFLOW_FRAME_FINISH);
+	else
+		end(ex, frame);
 }
 
 void
@@ -161,6 +262,7 @@ goflow_frame_stop(GoflowExecution *ex, GoflowFrame *frame, char unwind, Jsonb *e
 	frame->now.target = target;
 	frame->now.error = error;
 	frame->now.dirty = true;
+	set_task(ex, frame, GOFLOW_FRAME_NOTHING);
 	for (int i = 0; i < frame->body->nnodes; i++)
 	{
 		GoflowNodeRun *run = &frame->now.runs[i];
@@ -169,30 +271,6 @@ goflow_frame_stop(GoflowExecution *ex, GoflowFrame *frame, char unwind, Jsonb *e
 			goflow_cascade_cancel_node(ex, frame, frame->body->nodes[i]);
 	}
 	goflow_frame_check_end(ex, frame);
-}
-
-Jsonb *
-goflow_frame_output(GoflowExecution *ex, GoflowFrame *frame)
-{
-	GoflowBody *body = frame->body;
-	int			n = body->noutputs;
-	char	  **names;
-	Oid		   *types;
-	Datum	   *values;
-	bool	   *nulls;
-
-	if (n == 0)
-		return NULL;
-	names = palloc(n * sizeof(char *));
-	types = palloc(n * sizeof(Oid));
-	values = palloc(n * sizeof(Datum));
-	nulls = palloc(n * sizeof(bool));
-	for (int i = 0; i < n; i++)
-	{
-		names[i] = body->outputs[i].name;
-		values[i] = goflow_evaluate(ex, frame, body->outputs[i].expr, &nulls[i], &types[i], NULL);
-	}
-	return goflow_fields_to_jsonb(names, types, n, values, nulls);
 }
 
 /* The rows of a many-row node: none if it did not complete. */

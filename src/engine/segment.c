@@ -32,7 +32,7 @@ typedef struct Position
 {
 	GoflowExecution *ex;
 	GoflowFrame *frame;
-	GoflowNode *node;			/* NULL: the workflow itself */
+	GoflowNode *node;			/* NULL: the workflow itself, or a task of a frame */
 	GoflowCompensationRow *compensation;	/* being undone, or NULL */
 	int			ran;			/* nodes run in this segment */
 } Position;
@@ -42,9 +42,14 @@ describe_position(void *arg)
 {
 	Position   *at = arg;
 
-	if (at->node)
+	GoflowNode *node = at->node;
+
+	/* what concerns a whole body is shown at the node that it is a body of */
+	if (node == NULL && at->frame)
+		node = at->frame->body->owner;
+	if (node)
 		errcontext("node \"%s\" of workflow \"%s\", version %d",
-				   at->node->path, at->ex->definition->name, at->ex->definition->version);
+				   node->path, at->ex->definition->name, at->ex->definition->version);
 	else
 		errcontext("workflow \"%s\", version %d",
 				   at->ex->definition->name, at->ex->definition->version);
@@ -163,6 +168,17 @@ step_node(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 		goflow_session_node_end();
 }
 
+/* A frame's first values, or its output. */
+static void
+do_task(GoflowExecution *ex, GoflowFrame *frame)
+{
+	if (!ex->is_inline)
+		goflow_session_node_begin(NULL, false, 0);
+	goflow_frame_do_task(ex, frame);
+	if (!ex->is_inline)
+		goflow_session_node_end();
+}
+
 /* Frame 0 has ended, and nothing is left to undo. */
 static void
 finish(GoflowExecution *ex)
@@ -170,18 +186,7 @@ finish(GoflowExecution *ex)
 	switch (ex->root->now.unwind)
 	{
 		case GOFLOW_UNWIND_NONE:
-			if (!ex->is_inline)
-				goflow_session_node_begin(NULL, false, 0);
-			ex->now.output = goflow_frame_output(ex, ex->root);
-			if (!ex->is_inline)
-				goflow_session_node_end();
-			if (ex->now.output)
-			{
-				MemoryContext old = MemoryContextSwitchTo(ex->context);
-
-				ex->now.output = DatumGetJsonbPCopy(JsonbPGetDatum(ex->now.output));
-				MemoryContextSwitchTo(old);
-			}
+			ex->now.output = ex->root->now.output;
 			ex->now.state = ex->now.is_partial ? GOFLOW_EXECUTION_PARTIAL : GOFLOW_EXECUTION_COMPLETED;
 			break;
 		case GOFLOW_UNWIND_CANCEL:
@@ -263,12 +268,24 @@ run_nodes(Position *at, GoflowBudget *budget, bool only_one)
 
 		CHECK_FOR_INTERRUPTS();
 		at->node = NULL;
-		if (budget->nodes <= 0 ||
-			(budget->deadline != 0 && budget->ran > 0 && GetCurrentTimestamp() >= budget->deadline))
+		at->frame = goflow_frame_next(ex);
+
+		/* a frame is never stored before it has begun */
+		if (at->frame == NULL &&
+			(budget->nodes <= 0 ||
+			 (budget->deadline != 0 && budget->ran > 0 && GetCurrentTimestamp() >= budget->deadline)))
 			break;
-		node = goflow_cascade_next(ex, &at->frame);
-		if (node == NULL)
+		if (at->frame)
 		{
+			bool		is_first = at->frame->now.task == GOFLOW_FRAME_BEGIN && !at->frame->parent;
+
+			do_task(ex, at->frame);
+			if (is_first)
+				continue;		/* frame 0 is there whatever becomes of the first node */
+		}
+		else if ((node = goflow_cascade_next(ex, &at->frame)) == NULL)
+		{
+			at->frame = NULL;
 			end = GOFLOW_SEGMENT_BLOCKED;
 			if (!ex->root->now.ended)
 				break;
@@ -307,9 +324,18 @@ keep_error(Position *at, ErrorData *error)
 {
 	GoflowExecution *ex = at->ex;
 	GoflowNode *node = at->node;
+	GoflowFrame *frame = at->frame;
 	MemoryContext old = MemoryContextSwitchTo(ex->context);
-	int			attempt = node && !at->compensation ? Max(goflow_run(at->frame, node)->attempt, 1) : 0;
+	int			attempt = 0;
 	Jsonb	   *json;
+
+	if (node == NULL && frame && frame->parent)
+	{
+		node = frame->body->owner;
+		frame = frame->parent;
+	}
+	if (node && !at->compensation)
+		attempt = Max(goflow_run(frame, node)->attempt, 1);
 
 	if (node && !ex->is_inline && goflow_session_timed_out())
 		json = goflow_error_make(ERRCODE_GOFLOW_EXECUTION_TIMEOUT,
@@ -336,7 +362,8 @@ judge(Position *at, ErrorData *error)
 			goflow_speed_set(ex->definition->workflow_id, node->index, GOFLOW_SPEED_SLOW);
 			return;
 		}
-		if (goflow_session_must_run_alone() && at->compensation == NULL)
+		if (goflow_session_must_run_alone() && at->compensation == NULL &&
+			!goflow_run(at->frame, node)->is_stepping)
 		{
 			goflow_speed_set(ex->definition->workflow_id, node->index, GOFLOW_SPEED_ALONE);
 			return;
@@ -356,18 +383,14 @@ judge(Position *at, ErrorData *error)
 	}
 	if (node == NULL)
 	{
-		/* a first value, or the output: the workflow's own */
+		/* a first value, or an output */
 		ex->started = true;
 		ex->now.state = GOFLOW_EXECUTION_RUNNING;
 		if (ex->row->started_at == 0)
 			ex->row->started_at = GetCurrentTimestamp();
-		if (ex->root->now.ended)
-		{
-			ex->root->now.unwind = GOFLOW_UNWIND_FAIL;
-			ex->root->now.error = json;
-		}
-		else
-			goflow_frame_stop(ex, ex->root, GOFLOW_UNWIND_FAIL, json, -1);
+		if (at->frame == NULL)
+			ReThrowError(error);
+		goflow_frame_failed(ex, at->frame, json);
 		return;
 	}
 
@@ -376,8 +399,9 @@ judge(Position *at, ErrorData *error)
 	{
 		/* run() cannot wait for a retry; or what makes it fail stays: not the node's affair */
 		if ((ex->is_inline && error->sqlerrcode == ERRCODE_GOFLOW_MUST_WAIT) ||
-			!goflow_body_failed(ex, at->frame, node, json))
+			run->pending->now.row.unwind != GOFLOW_UNWIND_NONE)
 			ReThrowError(error);
+		goflow_body_wind(ex, at->frame, node, GOFLOW_UNWIND_FAIL, json, -1);
 	}
 	else
 	{
@@ -409,6 +433,7 @@ goflow_segment_run(GoflowExecution *ex, GoflowBudget *budget)
 		ErrorContextCallback *caller_callback = error_context_stack;
 
 		at.node = NULL;
+		at.frame = NULL;
 		at.compensation = NULL;
 		at.ran = 0;
 		goflow_execution_save(ex);

@@ -56,6 +56,14 @@
 #define GOFLOW_UNWIND_BREAK 'b'
 #define GOFLOW_UNWIND_CONTINUE 'c'
 
+/* What a frame itself is to do next, before any node. */
+typedef enum GoflowFrameTask
+{
+	GOFLOW_FRAME_NOTHING,
+	GOFLOW_FRAME_BEGIN,			/* set first values, ready the entries */
+	GOFLOW_FRAME_FINISH			/* every node has ended: evaluate its output */
+} GoflowFrameTask;
+
 typedef struct GoflowPending GoflowPending;
 typedef struct GoflowFrame GoflowFrame;
 
@@ -125,6 +133,8 @@ typedef struct GoflowFrameState
 	char		unwind;
 	int16		target;			/* the loop of a break or continue */
 	Jsonb	   *error;			/* error.* of a catch, or what it is being ended with */
+	Jsonb	   *output;			/* "output" of its body, or "collect"; NULL: neither */
+	GoflowFrameTask task;
 	bool		ended;			/* its owner has been told */
 	bool		dirty;
 } GoflowFrameState;
@@ -160,6 +170,7 @@ typedef struct GoflowVarying
 	int			past_skipped;
 	int32		seq;
 	int32		next_frame;
+	int			tasks;			/* frames that have one */
 	bool		is_partial;		/* went on after a failure */
 	bool		compensating;
 	int			compensated;	/* of the list of compensations, from its end */
@@ -232,7 +243,7 @@ extern void goflow_execution_save(GoflowExecution *ex);
 extern void goflow_execution_restore(GoflowExecution *ex);
 extern void goflow_execution_track(GoflowExecution *ex, int node);
 
-/* Sets first values of variables and readies the entry nodes, once in an execution's life. */
+/* Once in an execution's life. */
 extern void goflow_execution_begin(GoflowExecution *ex);
 
 /* Buffers the rows of frames and pendings that are to survive the commit. */
@@ -255,7 +266,16 @@ extern GoflowFrame *goflow_frame_create(GoflowExecution *ex, GoflowFrame *parent
 										int32 id, int64 iteration);
 extern GoflowFrame *goflow_frame_start(GoflowExecution *ex, GoflowFrame *parent, GoflowNode *owner,
 									   int part, int64 iteration, Jsonb *error);
+
+/* Its first task, which is done before the next commit. */
 extern void goflow_frame_begin(GoflowExecution *ex, GoflowFrame *frame);
+
+/* A frame that has a task, or NULL. */
+extern GoflowFrame *goflow_frame_next(GoflowExecution *ex);
+extern void goflow_frame_do_task(GoflowExecution *ex, GoflowFrame *frame);
+
+/* Its task failed, and has been undone. */
+extern void goflow_frame_failed(GoflowExecution *ex, GoflowFrame *frame, Jsonb *error);
 extern GoflowFrame *goflow_frame_find(GoflowExecution *ex, int32 id);
 extern void goflow_frame_gone(GoflowExecution *ex, GoflowFrame *frame);
 extern void goflow_frame_free(GoflowFrame *frame);
@@ -267,8 +287,6 @@ extern void goflow_frame_check_end(GoflowExecution *ex, GoflowFrame *frame);
 extern void goflow_frame_stop(GoflowExecution *ex, GoflowFrame *frame, char unwind, Jsonb *error,
 							  int16 target);
 
-/* "output" of the frame's body as an object; NULL if it has none. */
-extern Jsonb *goflow_frame_output(GoflowExecution *ex, GoflowFrame *frame);
 extern Tuplestorestate *goflow_frame_rows(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
 extern void goflow_frame_keep_rows(GoflowFrame *frame, GoflowNode *node, Tuplestorestate *rows);
 
@@ -309,8 +327,6 @@ extern void goflow_body_begin(GoflowExecution *ex, GoflowFrame *frame, GoflowNod
 extern void goflow_body_step(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
 extern void goflow_body_wind(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, char unwind,
 							 Jsonb *error, int16 target);
-extern bool goflow_body_failed(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node,
-							   Jsonb *error);
 extern void goflow_body_leave(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
 
 /* Reads the item of a loop's iteration. */

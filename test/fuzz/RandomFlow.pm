@@ -7,7 +7,8 @@
 # What happens side by side may come to an end in several ways.  So a prediction
 # has effects that must be there ("must") and others that may be ("may"): those of
 # branches and iterations beside one that fails.  Variables are written only where
-# one thing follows the other.  What can't be predicted even so is undef.
+# one thing follows the other.  What can't be predicted even so is undef.  Nodes of
+# which some may be cancelled are "loose": they may have effects with other values.
 package RandomFlow;
 
 use strict;
@@ -556,6 +557,23 @@ sub apart
 	return [ $end, $log ];
 }
 
+# The nodes in a node's bodies.
+sub inner_ids
+{
+	my ($node) = @_;
+	my @bodies = grep { $_ } $node->{body}, $node->{finally}, @{ $node->{branches} || [] }, map { $_->{body} } @{ $node->{catches} || [] };
+
+	return map { ($_->{id}, inner_ids($_)) } map { @{ $_->{nodes} } } @bodies;
+}
+
+# Something in it is cancelled somewhere: what a "finally" does then depends on where.
+sub loosen
+{
+	my ($node) = @_;
+
+	push @$log, map { [ 'loose', $_, 0 ] } inner_ids($node);
+}
+
 sub add_log
 {
 	my ($entries, $may) = @_;
@@ -573,7 +591,7 @@ sub effect_text
 # Several things at once; "wanted" of them must complete.
 sub side_by_side
 {
-	my ($runs, $is_ok) = @_;
+	my ($runs, $is_ok, $node) = @_;
 	my @bad = grep { !$is_ok->($_->[0]) } @$runs;
 
 	if (@bad == 0)
@@ -581,6 +599,7 @@ sub side_by_side
 		add_log($_->[1], 0) for @$runs;
 		return ['none'];
 	}
+	loosen($node) if @$runs > 1;
 	if (@bad == 1)
 	{
 		add_log($_->[1], $_ != $bad[0]) for @$runs;
@@ -635,7 +654,7 @@ sub run_loop
 		die "ambiguous\n" if $breaks && grep { $_->[0][0] ne 'none' && !$is_own->($_->[0]) } @runs;
 		$end = side_by_side(\@runs, sub {
 			my ($e) = @_;
-			return $e->[0] eq 'none' || ($e->[0] eq 'continue' && $is_own->($e)); });
+			return $e->[0] eq 'none' || ($e->[0] eq 'continue' && $is_own->($e)); }, $node);
 		if ($breaks)
 		{
 			@results = ('?');
@@ -678,12 +697,7 @@ sub run_try
 	my $end = run_body($node->{body}, $frame->());
 	my $caught = 0;
 
-	if ($end->[0] eq 'fail' && $end->[2])
-	{
-		# a first value: the try itself has failed, see start of frames
-		$caught = 0;
-	}
-	elsif ($end->[0] eq 'fail')
+	if ($end->[0] eq 'fail')
 	{
 		for my $catch (@{ $node->{catches} })
 		{
@@ -697,7 +711,8 @@ sub run_try
 	{
 		my $last = run_body($node->{finally}, $frame->());
 
-		$end = $last if $end->[0] eq 'none';
+		# the first error counts, but a break or continue does not hide one
+		$end = $last if $end->[0] eq 'none' || ($end->[0] ne 'fail' && $last->[0] eq 'fail');
 	}
 	return $end if $end->[0] ne 'none';
 	$f->{nodes}{ $node->{id} } = $caught ? 0 : 1;
@@ -709,11 +724,7 @@ sub run_parallel
 	my ($node, $f) = @_;
 	my @runs = map { my $b = $_; apart(sub { return run_body($b, { parent => $f, vars => {}, nodes => {}, results => {} }); }) }
 	  @{ $node->{branches} };
-	my ($start) = grep { $_->[0][2] && $_->[0][0] eq 'fail' } @runs;
 	my $n = @runs;
-
-	# all begin at once, or none
-	return [ 'fail', '22012' ] if $start;
 	my $wanted = !$node->{join} ? $n : $node->{join} eq 'any' ? 1 : $node->{join};
 	my @good = grep { $_->[0][0] eq 'none' } @runs;
 	my @failed = grep { $_->[0][0] eq 'fail' } @runs;
@@ -724,18 +735,20 @@ sub run_parallel
 		# with enough others, it may come too late or not
 		die "ambiguous\n" if @failed && $wanted > 1 || (@good >= $wanted && $node->{cancel_rest});
 		die "ambiguous\n" if @failed;
-		return side_by_side(\@runs, sub { return $_[0][0] eq 'none'; });
+		return side_by_side(\@runs, sub { return $_[0][0] eq 'none'; }, $node);
 	}
 	if (@good >= $wanted)
 	{
+		loosen($node) if $node->{cancel_rest} && $wanted < $n;
 		add_log($_->[1], $node->{cancel_rest} && $wanted < $n) for @runs;
 		return ['none'];
 	}
 	# which failure is one too many?
 	if (@failed == 1 || $n - @failed + 1 < $wanted)
 	{
-		return side_by_side(\@runs, sub { return $_[0][0] eq 'none'; });
+		return side_by_side(\@runs, sub { return $_[0][0] eq 'none'; }, $node);
 	}
+	loosen($node);
 	add_log($_->[1], 1) for @runs;
 	my %codes = map { defined $_->[0][1] ? ($_->[0][1] => 1) : ('?' => 1) } @failed;
 	my @codes = keys %codes;
@@ -855,8 +868,7 @@ sub run_body
 	{
 		my $value = value($v->[1], $f);
 
-		# it fails as part of the node whose body it is
-		return [ 'fail', '22012', 'start' ] unless defined $value;
+		return [ 'fail', '22012' ] unless defined $value;
 		$f->{vars}{ $v->[0] } = $value;
 	}
 	for my $node (@{ $body->{nodes} })
@@ -946,7 +958,8 @@ sub predict
 	{
 		my ($what, $text, $may) = @$entry;
 
-		next if $what eq 'partial' || ($what eq 'undo' && $end->[0] eq 'none');
+		$result->{loose}{$text} = 1 if $what eq 'loose';
+		next if $what =~ /^(partial|loose)$/ || ($what eq 'undo' && $end->[0] eq 'none');
 		$may ? $may{$text}++ : $must{$text}++;
 	}
 	$result->{must} = \%must;
