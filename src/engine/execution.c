@@ -299,7 +299,10 @@ load_journal(GoflowExecution *ex, GoflowFrame *frame)
 		GoflowNodeRow *row = lfirst(lc);
 		GoflowNodeRun *run = goflow_run(frame, ex->definition->nodes[row->node]);
 
-		/* in the key's order: the last attempt is the one that counts */
+		/* the last attempt is the one that counts */
+		ex->now.seq = Max(ex->now.seq, row->seq);
+		if (row->attempt < run->attempt)
+			continue;
 		run->state = row->state;
 		run->attempt = row->attempt;
 		run->port = row->port;
@@ -307,7 +310,6 @@ load_journal(GoflowExecution *ex, GoflowFrame *frame)
 		run->output = row->output;
 		run->error = row->error;
 		run->ended_at = row->finished_at;
-		ex->now.seq = Max(ex->now.seq, row->seq);
 	}
 }
 
@@ -727,6 +729,24 @@ needs_root_row(GoflowExecution *ex)
 	return ex->now.next_frame > 1 || ex->root->now.unwind != GOFLOW_UNWIND_NONE || ex->root->stored;
 }
 
+/* Before a flush: entries of frames that will not be loaded again may share rows. */
+void
+goflow_execution_mark_entries(GoflowExecution *ex)
+{
+	bool		is_done = goflow_execution_is_done(ex);
+	List	   *entries = ex->writes->rows[GOFLOW_WRITE_NODE];
+
+	for (int i = list_length(entries) - 1; i >= 0; i--)
+	{
+		GoflowNodeRow *entry = list_nth(entries, i);
+
+		if (memcmp(&entry->execution_id, &ex->row->id, UUID_LEN) != 0)
+			break;
+		entry->of_ended_frame = is_done ||
+			(entry->frame > 0 && goflow_frame_find(ex, entry->frame) == NULL);
+	}
+}
+
 void
 goflow_execution_persist(GoflowExecution *ex)
 {
@@ -734,6 +754,7 @@ goflow_execution_persist(GoflowExecution *ex)
 	MemoryContext old = MemoryContextSwitchTo(ex->writes->context);
 	ListCell   *lc;
 
+	goflow_execution_mark_entries(ex);
 	foreach(lc, ex->now.frames)
 	{
 		GoflowFrame *frame = lfirst(lc);
@@ -780,7 +801,8 @@ write_journal(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, char st
 	GoflowNodeRun *run = goflow_run(frame, node);
 	MemoryContext old = MemoryContextSwitchTo(ex->writes->context);
 	GoflowNodeRow *row = palloc0(sizeof(GoflowNodeRow));
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = state == GOFLOW_NODE_COMPLETED && duration < PG_INT32_MAX ?
+		started_at + duration : GetCurrentTimestamp();
 
 	run->ended_at = now;
 	if (run->attempt == 0)

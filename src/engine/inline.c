@@ -65,6 +65,7 @@ goflow_engine_run_inline(GoflowExecutionRow *row, bool raise)
 
 			GoflowSegmentEnd end = goflow_segment_run(ex, &budget);
 
+			goflow_execution_mark_entries(ex);
 			goflow_writes_flush(writes, NULL);
 			CommandCounterIncrement();	/* what was written is read again */
 			if (ex->withdrawn)
@@ -87,6 +88,7 @@ goflow_engine_run_inline(GoflowExecutionRow *row, bool raise)
 	if (ex->now.error)
 		row->error = DatumGetJsonbPCopy(JsonbPGetDatum(ex->now.error));
 	goflow_writes_add(writes, GOFLOW_WRITE_EXECUTION, row);
+	goflow_execution_mark_entries(ex);
 	goflow_writes_flush(writes, NULL);
 	goflow_execution_free(ex);
 	MemoryContextDelete(context);

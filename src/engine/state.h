@@ -248,6 +248,7 @@ extern void goflow_execution_begin(GoflowExecution *ex);
 
 /* Buffers the rows of frames and pendings that are to survive the commit. */
 extern void goflow_execution_persist(GoflowExecution *ex);
+extern void goflow_execution_mark_entries(GoflowExecution *ex);
 extern void goflow_execution_end_frame(GoflowExecution *ex, GoflowFrame *frame);
 
 /* A node instance ended: journal row, counters. */

@@ -54,8 +54,11 @@ CREATE TABLE goflow.start_key (
 	PRIMARY KEY (name, role, key)
 );
 
--- The journal: one row per node instance and attempt, inserted when it ended.
-CREATE TABLE goflow.node_state (
+-- The journal: an entry per node instance and attempt, made when it ended.  A row
+-- has one entry in its columns, and those that a driver made after it in the same
+-- transaction in "more" (src/store/entry.c), for an index tuple per node costs
+-- more than the node.  goflow.node_state has them one by one.
+CREATE TABLE goflow.journal (
 	execution_id uuid NOT NULL,
 	frame        int NOT NULL,         -- 0: the workflow's own body
 	node         smallint NOT NULL,    -- number of the node in the definition
@@ -63,13 +66,31 @@ CREATE TABLE goflow.node_state (
 	state        "char" NOT NULL,
 	port         smallint,             -- the port taken, of nodes that have ports
 	seq          int NOT NULL,         -- order of events within the execution
+	duration     int NOT NULL,         -- microseconds the node itself took
 	started_at   timestamptz NOT NULL,
-	finished_at  timestamptz,
-	duration     int,                  -- microseconds the node itself took
+	finished_at  timestamptz,          -- NULL: duration after started_at
 	output       text[],               -- its columns in text form
 	error        jsonb,
+	more         int[],                -- seven numbers per entry: frame, node and attempt, state and
+	                                   -- port, seq, start after started_at, duration, end in "outputs"
+	outputs      text[],               -- the columns of those entries, one after the other
 	PRIMARY KEY (execution_id, frame, node, attempt)
 );
+
+-- Whoever reads it needs rights on the table: goflow's own views do.
+CREATE VIEW goflow.node_state WITH (security_invoker) AS
+SELECT j.execution_id, j.frame, j.node, j.attempt, j.state, j.port, j.seq, j.started_at,
+	coalesce(j.finished_at, j.started_at + j.duration * interval '1 microsecond') AS finished_at,
+	j.duration, j.output, j.error
+FROM goflow.journal j
+UNION ALL
+SELECT j.execution_id, more[i + 1], (more[i + 2] & 65535)::smallint, (more[i + 2] >> 16)::smallint,
+	chr(more[i + 3] & 255)::"char", nullif((more[i + 3] >> 8) - 1, -1)::smallint, more[i + 4],
+	j.started_at + more[i + 5] * interval '1 microsecond',
+	j.started_at + (more[i + 5]::bigint + more[i + 6]) * interval '1 microsecond',
+	more[i + 6],
+	nullif(outputs[coalesce(more[i], 0) + 1 : more[i + 7]], '{}'), NULL
+FROM goflow.journal j CROSS JOIN LATERAL generate_series(0, cardinality(more) - 7, 7) i;
 
 -- Rows of many-row nodes, in chunks: two-dimensional, row by column.
 CREATE TABLE goflow.node_rows (
@@ -178,7 +199,7 @@ CREATE TABLE goflow.row_trigger (
 DO $$
 DECLARE t text;
 BEGIN
-	FOREACH t IN ARRAY ARRAY['workflow','start_grant','execution','start_key','node_state',
+	FOREACH t IN ARRAY ARRAY['workflow','start_grant','execution','start_key','journal',
 							 'node_rows','variable','pending','frame','collected',
 							 'compensation','request','row_trigger'] LOOP
 		EXECUTE pg_catalog.format('ALTER TABLE goflow.%I ENABLE ROW LEVEL SECURITY', t);
@@ -193,7 +214,8 @@ COMMENT ON TABLE goflow.workflow IS 'Every version of every workflow.';
 COMMENT ON TABLE goflow.start_grant IS 'Who may start a workflow beside its owner.';
 COMMENT ON TABLE goflow.execution IS 'Every execution.';
 COMMENT ON TABLE goflow.start_key IS 'Idempotency keys of start().';
-COMMENT ON TABLE goflow.node_state IS 'The journal: every node instance and attempt that ended.';
+COMMENT ON TABLE goflow.journal IS 'Every node instance and attempt that ended, several to a row.';
+COMMENT ON VIEW goflow.node_state IS 'The journal, with a row per node instance and attempt.';
 COMMENT ON TABLE goflow.node_rows IS 'Rows of many-row nodes.';
 COMMENT ON TABLE goflow.variable IS 'Every assignment to a variable.';
 COMMENT ON TABLE goflow.pending IS 'Node instances that have begun and not ended.';

@@ -35,7 +35,8 @@ compare_rank(const pairingheap_node *a, const pairingheap_node *b, void *arg)
 	/* pairing heaps have the largest on top */
 	if (left->rank != right->rank)
 		return left->rank < right->rank ? 1 : -1;
-	return 0;
+	/* started in one transaction: their rows are side by side */
+	return memcmp(&right->key.execution_id, &left->key.execution_id, UUID_LEN);
 }
 
 /* The heap with a comparison function that is valid in this process. */

@@ -6,13 +6,15 @@
  * transaction, just before the commit or before a node that could read them.
  * The primary key (execution, frame, node, attempt) is what makes "exactly
  * once" hold whatever else goes wrong: a second result of the same attempt
- * cannot be stored, so its transaction, effect included, rolls back.
+ * cannot be stored, so its transaction, effect included, rolls back.  Of
+ * entries that share a row the first one has the key: two drivers that went on
+ * from the same state have it in common.  An entry that a node in node mode
+ * could make as well has a row of its own.
  */
 #include "postgres.h"
 
 #include "store/store.h"
 
-#include "access/htup_details.h"
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
@@ -63,34 +65,48 @@ goflow_writes_go_back(GoflowWrites *writes, const GoflowWritesMark *mark)
 #define SET_OR_NULL(anum, given, datum) \
 	(nulls[(anum) - 1] = !(given), values[(anum) - 1] = (given) ? (datum) : (Datum) 0)
 
-static void
-write_nodes(List *rows)
+/*
+ * Entries that may share a row come to stand together: those of an open frame,
+ * since it is read by its number, and those of all the frames that have ended.
+ */
+static int
+compare_entries(const void *a, const void *b)
 {
+	const GoflowNodeRow *left = *(GoflowNodeRow *const *) a;
+	const GoflowNodeRow *right = *(GoflowNodeRow *const *) b;
+	int			order = memcmp(&left->execution_id, &right->execution_id, UUID_LEN);
+
+	if (order == 0)
+		order = (int) left->of_ended_frame - (int) right->of_ended_frame;
+	if (order == 0 && !left->of_ended_frame)
+		order = (left->frame > right->frame) - (left->frame < right->frame);
+	if (order == 0)
+		order = (left->seq > right->seq) - (left->seq < right->seq);
+	return order;
+}
+
+static void
+write_entries(List *rows)
+{
+	int			nentries = list_length(rows);
+	GoflowNodeRow **entries = palloc(nentries * sizeof(GoflowNodeRow *));
 	GoflowWriter writer;
 	ListCell   *lc;
 
-	goflow_writer_open(&writer, "node_state");
 	foreach(lc, rows)
+		entries[foreach_current_index(lc)] = lfirst(lc);
+	qsort(entries, nentries, sizeof(GoflowNodeRow *), compare_entries);
+	goflow_writer_open(&writer, "journal");
+	for (int i = 0; i < nentries;)
 	{
-		GoflowNodeRow *row = lfirst(lc);
-		Datum		values[Natts_node_state];
-		bool		nulls[Natts_node_state];
+		Datum		values[Natts_journal];
+		bool		nulls[Natts_journal];
 
-		SET(Anum_node_state_execution_id, UUIDPGetDatum(&row->execution_id));
-		SET(Anum_node_state_frame, Int32GetDatum(row->frame));
-		SET(Anum_node_state_node, Int16GetDatum(row->node));
-		SET(Anum_node_state_attempt, Int16GetDatum(row->attempt));
-		SET(Anum_node_state_state, CharGetDatum(row->state));
-		SET_OR_NULL(Anum_node_state_port, row->port >= 0, Int16GetDatum(row->port));
-		SET(Anum_node_state_seq, Int32GetDatum(row->seq));
-		SET(Anum_node_state_started_at, TimestampTzGetDatum(row->started_at));
-		SET(Anum_node_state_finished_at, TimestampTzGetDatum(row->finished_at));
-		SET(Anum_node_state_duration, Int32GetDatum(row->duration));
-		SET_OR_NULL(Anum_node_state_output, row->output != NULL, PointerGetDatum(row->output));
-		SET_OR_NULL(Anum_node_state_error, row->error != NULL, JsonbPGetDatum(row->error));
+		i += goflow_entries_pack(entries + i, nentries - i, values, nulls);
 		goflow_writer_insert(&writer, values, nulls);
 	}
 	goflow_writer_close(&writer);
+	pfree(entries);
 }
 
 static void
@@ -249,7 +265,7 @@ goflow_writes_flush(GoflowWrites *writes, void (*stored) (GoflowFrameRow *row))
 	List	  **rows = writes->rows;
 
 	if (rows[GOFLOW_WRITE_NODE])
-		write_nodes(rows[GOFLOW_WRITE_NODE]);
+		write_entries(rows[GOFLOW_WRITE_NODE]);
 	if (rows[GOFLOW_WRITE_VARIABLE])
 		write_variables(rows[GOFLOW_WRITE_VARIABLE]);
 	if (rows[GOFLOW_WRITE_PENDING] || rows[GOFLOW_WRITE_PENDING_END])
@@ -315,31 +331,6 @@ goflow_collected_write(const pg_uuid_t *id, int frame, int node, int attempt, in
 #define VALUE(anum) values[(anum) - 1]
 #define ISNULL(anum) nulls[(anum) - 1]
 
-static GoflowNodeRow *
-read_node(HeapTuple tuple, TupleDesc tupdesc)
-{
-	Datum		values[Natts_node_state];
-	bool		nulls[Natts_node_state];
-	GoflowNodeRow *row = palloc0(sizeof(GoflowNodeRow));
-
-	heap_deform_tuple(tuple, tupdesc, values, nulls);
-	row->execution_id = *DatumGetUUIDP(VALUE(Anum_node_state_execution_id));
-	row->frame = DatumGetInt32(VALUE(Anum_node_state_frame));
-	row->node = DatumGetInt16(VALUE(Anum_node_state_node));
-	row->attempt = DatumGetInt16(VALUE(Anum_node_state_attempt));
-	row->state = DatumGetChar(VALUE(Anum_node_state_state));
-	row->port = ISNULL(Anum_node_state_port) ? -1 : DatumGetInt16(VALUE(Anum_node_state_port));
-	row->seq = DatumGetInt32(VALUE(Anum_node_state_seq));
-	row->started_at = DatumGetTimestampTz(VALUE(Anum_node_state_started_at));
-	row->finished_at = DatumGetTimestampTz(VALUE(Anum_node_state_finished_at));
-	row->duration = DatumGetInt32(VALUE(Anum_node_state_duration));
-	if (!ISNULL(Anum_node_state_output))
-		row->output = DatumGetArrayTypePCopy(VALUE(Anum_node_state_output));
-	if (!ISNULL(Anum_node_state_error))
-		row->error = DatumGetJsonbPCopy(VALUE(Anum_node_state_error));
-	return row;
-}
-
 static List *
 read_journal(int nkeys, const Datum *keys)
 {
@@ -347,11 +338,11 @@ read_journal(int nkeys, const Datum *keys)
 	HeapTuple	tuple;
 	List	   *rows = NIL;
 
-	goflow_scan_begin_key(&scan, "node_state", "node_state_pkey", nkeys, keys);
+	goflow_scan_begin_key(&scan, "journal", "journal_pkey", nkeys, keys);
 	while (HeapTupleIsValid(tuple = goflow_scan_next(&scan)))
 	{
 		CHECK_FOR_INTERRUPTS();
-		rows = lappend(rows, read_node(tuple, RelationGetDescr(scan.rel)));
+		rows = goflow_entries_unpack(tuple, RelationGetDescr(scan.rel), rows);
 	}
 	goflow_scan_end(&scan);
 	return rows;
@@ -365,13 +356,18 @@ goflow_journal_read(const pg_uuid_t *id)
 	return read_journal(1, &key);
 }
 
-/* The journal of one frame: the others need not be read to go on with it. */
+/* The others need not be read to go on with it, but some may share a row with it. */
 List *
 goflow_journal_read_frame(const pg_uuid_t *id, int frame)
 {
 	Datum		keys[] = {UUIDPGetDatum(id), Int32GetDatum(frame)};
+	List	   *rows = read_journal(2, keys);
+	ListCell   *lc;
 
-	return read_journal(2, keys);
+	foreach(lc, rows)
+		if (((GoflowNodeRow *) lfirst(lc))->frame != frame)
+			rows = foreach_delete_current(rows, lc);
+	return rows;
 }
 
 static GoflowVariableRow *
@@ -662,5 +658,5 @@ goflow_journal_is_duplicate(const ErrorData *error)
 {
 	return error->sqlerrcode == ERRCODE_UNIQUE_VIOLATION &&
 		error->schema_name && strcmp(error->schema_name, GOFLOW_SCHEMA) == 0 &&
-		error->constraint_name && strcmp(error->constraint_name, "node_state_pkey") == 0;
+		error->constraint_name && strcmp(error->constraint_name, "journal_pkey") == 0;
 }

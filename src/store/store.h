@@ -148,6 +148,7 @@ typedef struct GoflowNodeRow
 	int32		duration;		/* microseconds */
 	ArrayType  *output;			/* or NULL */
 	Jsonb	   *error;			/* or NULL */
+	bool		of_ended_frame; /* nothing will ask for this frame's entries again */
 } GoflowNodeRow;
 
 typedef struct GoflowChunkRow
@@ -275,8 +276,10 @@ extern void goflow_writes_go_back(GoflowWrites *writes, const GoflowWritesMark *
 /* stored: called for each frame's row with its new place, or NULL. */
 extern void goflow_writes_flush(GoflowWrites *writes, void (*stored) (GoflowFrameRow *row));
 
-/* The journal of one execution, in the order of its key; allocated in the current context. */
+/* The journal of one execution, in no order; allocated in the current context. */
 extern List *goflow_journal_read(const pg_uuid_t *id);	/* GoflowNodeRow * */
+
+/* The entries of a frame that is open. */
 extern List *goflow_journal_read_frame(const pg_uuid_t *id, int frame);
 extern List *goflow_variables_read(const pg_uuid_t *id);	/* GoflowVariableRow *, by variable and seq */
 

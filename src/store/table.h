@@ -14,6 +14,8 @@
 
 #include "goflow.h"
 
+struct GoflowNodeRow;
+
 enum
 {
 	Anum_execution_id = 1,
@@ -35,19 +37,21 @@ enum
 
 enum
 {
-	Anum_node_state_execution_id = 1,
-	Anum_node_state_frame,
-	Anum_node_state_node,
-	Anum_node_state_attempt,
-	Anum_node_state_state,
-	Anum_node_state_port,
-	Anum_node_state_seq,
-	Anum_node_state_started_at,
-	Anum_node_state_finished_at,
-	Anum_node_state_duration,
-	Anum_node_state_output,
-	Anum_node_state_error,
-	Natts_node_state = Anum_node_state_error
+	Anum_journal_execution_id = 1,
+	Anum_journal_frame,
+	Anum_journal_node,
+	Anum_journal_attempt,
+	Anum_journal_state,
+	Anum_journal_port,
+	Anum_journal_seq,
+	Anum_journal_duration,
+	Anum_journal_started_at,
+	Anum_journal_finished_at,
+	Anum_journal_output,
+	Anum_journal_error,
+	Anum_journal_more,
+	Anum_journal_outputs,
+	Natts_journal = Anum_journal_outputs
 };
 
 enum
@@ -188,6 +192,15 @@ extern void goflow_scan_begin_key(GoflowScan *scan, const char *table, const cha
 extern HeapTuple goflow_scan_next(GoflowScan *scan);
 extern HeapTuple goflow_scan_previous(GoflowScan *scan);	/* from the end; not both in one scan */
 extern void goflow_scan_end(GoflowScan *scan);
+
+/* ---- entry.c: rows of the journal ---- */
+
+/* Puts as many entries as belong into one row into values; returns how many. */
+extern int	goflow_entries_pack(struct GoflowNodeRow **entries, int nentries, Datum *values,
+								bool *nulls);
+
+/* Adds the entries of a row to a list of GoflowNodeRow *, in the current context. */
+extern List *goflow_entries_unpack(HeapTuple tuple, TupleDesc tupdesc, List *entries);
 
 /* Part of goflow_writes_flush(): inserts rows that are not stored yet, updates the others. */
 extern void goflow_execution_write(List *rows);

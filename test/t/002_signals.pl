@@ -116,7 +116,7 @@ is(query($node, q{SELECT value FROM goflow.health() WHERE name = 'launches faile
 	'nothing of this counts as a failed launch');
 
 $listener->quit;
-unlike(PostgreSQL::Test::Utils::slurp_file($node->logfile), qr/\] ERROR: .*(node_state_pkey|canceling statement)/,
+unlike(PostgreSQL::Test::Utils::slurp_file($node->logfile), qr/\] ERROR: .*(journal_pkey|canceling statement)/,
 	'no error escapes from the engine');
 $node->stop;
 done_testing();

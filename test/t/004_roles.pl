@@ -53,7 +53,7 @@ for my $call (qw(status progress nodes variables result wait cancel follow))
 	$node->psql('postgres', "SELECT goflow.$call('$execution')", stderr => \$err, extra_params => [ '-U', 'bob', '-v', 'VERBOSITY=verbose' ]);
 	like($err, qr/WF102/, "$call() of another's execution: there is none");
 }
-for my $table (qw(execution node_state variable pending frame request workflow))
+for my $table (qw(execution journal node_state variable pending frame request workflow))
 {
 	$node->psql('postgres', "SELECT * FROM goflow.$table", extra_params => [ '-U', 'ada' ], stderr => \$err);
 	like($err, qr/permission denied/, "nobody reads goflow.$table");

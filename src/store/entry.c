@@ -1,0 +1,208 @@
+/*
+ * entry.c
+ *		Rows of the journal: several entries in one.
+ *
+ * An index tuple, and the heap tuple it points to, cost as much as a fast node.
+ * So entries that one transaction makes share a row: the first one is in the
+ * columns, each one after it is ENTRY_NUMBERS in "more" and its columns in
+ * "outputs".  The view goflow.node_state says in SQL what a number means.
+ *
+ * Only entries of nodes that completed or were skipped are appended: they are
+ * the driver's own, and short.  Failures have details.  What was cancelled may
+ * be completing in another process at this moment, and the keys of both must
+ * collide.
+ *
+ * A row is kept below the size at which the server would begin to compress it.
+ */
+#include "postgres.h"
+
+#include "store/table.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+#include "utils/jsonb.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+
+#include "store/store.h"
+
+/* Of an entry in "more". */
+enum
+{
+	ENTRY_FRAME,
+	ENTRY_NODE,					/* and the attempt, shifted by 16 */
+	ENTRY_STATE,				/* and the port plus 1, shifted by 8 */
+	ENTRY_SEQ,
+	ENTRY_START,				/* microseconds after that of the row */
+	ENTRY_DURATION,
+	ENTRY_OUTPUTS,				/* how many of "outputs" are its own or an earlier entry's */
+	ENTRY_NUMBERS
+};
+
+#define MAX_ENTRIES 40
+#define MAX_OUTPUT_BYTES 600
+#define MAX_OUTPUTS (MAX_OUTPUT_BYTES / sizeof(int32))
+
+#define SET(anum, datum) (values[(anum) - 1] = (datum), nulls[(anum) - 1] = false)
+#define SET_OR_NULL(anum, given, datum) \
+	(nulls[(anum) - 1] = !(given), values[(anum) - 1] = (given) ? (datum) : (Datum) 0)
+
+static void
+set_first(const GoflowNodeRow *entry, Datum *values, bool *nulls)
+{
+	SET(Anum_journal_execution_id, UUIDPGetDatum(&entry->execution_id));
+	SET(Anum_journal_frame, Int32GetDatum(entry->frame));
+	SET(Anum_journal_node, Int16GetDatum(entry->node));
+	SET(Anum_journal_attempt, Int16GetDatum(entry->attempt));
+	SET(Anum_journal_state, CharGetDatum(entry->state));
+	SET_OR_NULL(Anum_journal_port, entry->port >= 0, Int16GetDatum(entry->port));
+	SET(Anum_journal_seq, Int32GetDatum(entry->seq));
+	SET(Anum_journal_duration, Int32GetDatum(entry->duration));
+	SET(Anum_journal_started_at, TimestampTzGetDatum(entry->started_at));
+	SET_OR_NULL(Anum_journal_finished_at, entry->finished_at != entry->started_at + entry->duration,
+				TimestampTzGetDatum(entry->finished_at));
+	SET_OR_NULL(Anum_journal_output, entry->output != NULL, PointerGetDatum(entry->output));
+	SET_OR_NULL(Anum_journal_error, entry->error != NULL, JsonbPGetDatum(entry->error));
+}
+
+/* May this entry be in the row of that one? */
+static bool
+may_follow(const GoflowNodeRow *entry, const GoflowNodeRow *first)
+{
+	return (entry->state == GOFLOW_NODE_COMPLETED || entry->state == GOFLOW_NODE_SKIPPED) &&
+		entry->error == NULL &&
+		memcmp(&entry->execution_id, &first->execution_id, UUID_LEN) == 0 &&
+		(entry->frame == first->frame || (entry->of_ended_frame && first->of_ended_frame)) &&
+		entry->finished_at == entry->started_at + entry->duration &&
+		entry->started_at >= first->started_at &&
+		entry->started_at - first->started_at <= PG_INT32_MAX;
+}
+
+int
+goflow_entries_pack(GoflowNodeRow **entries, int nentries, Datum *values, bool *nulls)
+{
+	const GoflowNodeRow *first = entries[0];
+	Datum		more[MAX_ENTRIES * ENTRY_NUMBERS];
+	Datum		outputs[MAX_OUTPUTS];
+	bool		output_nulls[MAX_OUTPUTS];
+	int			noutputs = 0;
+	Size		bytes = 0;
+	int			n = 1;
+
+	set_first(first, values, nulls);
+	for (; n < Min(nentries, MAX_ENTRIES) && may_follow(entries[n], first); n++)
+	{
+		const GoflowNodeRow *entry = entries[n];
+		Datum	   *numbers = &more[(n - 1) * ENTRY_NUMBERS];
+
+		if (entry->output)
+		{
+			Datum	   *columns;
+			bool	   *column_nulls;
+			int			ncolumns;
+
+			if (bytes + VARSIZE(entry->output) > MAX_OUTPUT_BYTES)
+				break;
+			bytes += VARSIZE(entry->output) - ARR_DATA_OFFSET(entry->output);
+			deconstruct_array(entry->output, TEXTOID, -1, false, TYPALIGN_INT,
+							  &columns, &column_nulls, &ncolumns);
+			memcpy(outputs + noutputs, columns, ncolumns * sizeof(Datum));
+			memcpy(output_nulls + noutputs, column_nulls, ncolumns * sizeof(bool));
+			noutputs += ncolumns;
+		}
+		numbers[ENTRY_FRAME] = Int32GetDatum(entry->frame);
+		numbers[ENTRY_NODE] = Int32GetDatum((uint16) entry->node | (int32) entry->attempt << 16);
+		numbers[ENTRY_STATE] = Int32GetDatum((uint8) entry->state | (entry->port + 1) << 8);
+		numbers[ENTRY_SEQ] = Int32GetDatum(entry->seq);
+		numbers[ENTRY_START] = Int32GetDatum((int32) (entry->started_at - first->started_at));
+		numbers[ENTRY_DURATION] = Int32GetDatum(entry->duration);
+		numbers[ENTRY_OUTPUTS] = Int32GetDatum(noutputs);
+	}
+	SET_OR_NULL(Anum_journal_more, n > 1,
+				PointerGetDatum(construct_array(more, (n - 1) * ENTRY_NUMBERS, INT4OID,
+												sizeof(int32), true, TYPALIGN_INT)));
+	SET_OR_NULL(Anum_journal_outputs, noutputs > 0,
+				PointerGetDatum(construct_md_array(outputs, output_nulls, 1, &noutputs, &(int) {1},
+												   TEXTOID, -1, false, TYPALIGN_INT)));
+	return n;
+}
+
+#define VALUE(anum) values[(anum) - 1]
+#define ISNULL(anum) nulls[(anum) - 1]
+
+static GoflowNodeRow *
+get_first(const Datum *values, const bool *nulls)
+{
+	GoflowNodeRow *entry = palloc0(sizeof(GoflowNodeRow));
+
+	entry->execution_id = *DatumGetUUIDP(VALUE(Anum_journal_execution_id));
+	entry->frame = DatumGetInt32(VALUE(Anum_journal_frame));
+	entry->node = DatumGetInt16(VALUE(Anum_journal_node));
+	entry->attempt = DatumGetInt16(VALUE(Anum_journal_attempt));
+	entry->state = DatumGetChar(VALUE(Anum_journal_state));
+	entry->port = ISNULL(Anum_journal_port) ? -1 : DatumGetInt16(VALUE(Anum_journal_port));
+	entry->seq = DatumGetInt32(VALUE(Anum_journal_seq));
+	entry->duration = DatumGetInt32(VALUE(Anum_journal_duration));
+	entry->started_at = DatumGetTimestampTz(VALUE(Anum_journal_started_at));
+	entry->finished_at = ISNULL(Anum_journal_finished_at) ? entry->started_at + entry->duration :
+		DatumGetTimestampTz(VALUE(Anum_journal_finished_at));
+	if (!ISNULL(Anum_journal_output))
+		entry->output = DatumGetArrayTypePCopy(VALUE(Anum_journal_output));
+	if (!ISNULL(Anum_journal_error))
+		entry->error = DatumGetJsonbPCopy(VALUE(Anum_journal_error));
+	return entry;
+}
+
+List *
+goflow_entries_unpack(HeapTuple tuple, TupleDesc tupdesc, List *entries)
+{
+	Datum		values[Natts_journal];
+	bool		nulls[Natts_journal];
+	GoflowNodeRow *first;
+	ArrayType  *more;
+	int32	   *numbers;
+	Datum	   *outputs = NULL;
+	bool	   *output_nulls = NULL;
+	int			noutputs = 0;
+	int			used = 0;
+
+	heap_deform_tuple(tuple, tupdesc, values, nulls);
+	first = get_first(values, nulls);
+	entries = lappend(entries, first);
+	if (ISNULL(Anum_journal_more))
+		return entries;
+
+	more = DatumGetArrayTypeP(VALUE(Anum_journal_more));
+	if (!ISNULL(Anum_journal_outputs))
+		deconstruct_array(DatumGetArrayTypeP(VALUE(Anum_journal_outputs)), TEXTOID, -1, false,
+						  TYPALIGN_INT, &outputs, &output_nulls, &noutputs);
+	if (ARR_NDIM(more) != 1 || ARR_HASNULL(more) || ARR_DIMS(more)[0] % ENTRY_NUMBERS != 0)
+		elog(ERROR, "unexpected entries in the journal");
+	numbers = (int32 *) ARR_DATA_PTR(more);
+	for (int i = 0; i < ARR_DIMS(more)[0]; i += ENTRY_NUMBERS)
+	{
+		GoflowNodeRow *entry = palloc0(sizeof(GoflowNodeRow));
+		int			end = numbers[i + ENTRY_OUTPUTS];
+
+		entry->execution_id = first->execution_id;
+		entry->frame = numbers[i + ENTRY_FRAME];
+		entry->node = (int16) (numbers[i + ENTRY_NODE] & 0xffff);
+		entry->attempt = (int16) (numbers[i + ENTRY_NODE] >> 16);
+		entry->state = (char) (numbers[i + ENTRY_STATE] & 0xff);
+		entry->port = (int16) ((numbers[i + ENTRY_STATE] >> 8) - 1);
+		entry->seq = numbers[i + ENTRY_SEQ];
+		entry->duration = numbers[i + ENTRY_DURATION];
+		entry->started_at = first->started_at + numbers[i + ENTRY_START];
+		entry->finished_at = entry->started_at + entry->duration;
+		if (end < used || end > noutputs)
+			elog(ERROR, "unexpected outputs in the journal");
+		if (end > used)
+			entry->output = construct_md_array(outputs + used, output_nulls + used, 1,
+											   &(int) {end - used}, &(int) {1},
+											   TEXTOID, -1, false, TYPALIGN_INT);
+		used = end;
+		entries = lappend(entries, entry);
+	}
+	return entries;
+}
