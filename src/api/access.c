@@ -26,7 +26,7 @@ static const char *const public_objects =
 "  CASE k WHEN 'f' THEN 'FUNCTION' ELSE 'TABLE' END, o)"
 " FROM (SELECT 'f' AS k, p.oid::pg_catalog.regprocedure::pg_catalog.text AS o"
 "   FROM pg_catalog.pg_proc p WHERE p.pronamespace = 'goflow'::pg_catalog.regnamespace"
-"   AND p.proname NOT IN ('grant_usage', 'revoke_usage', 'installed', 'health')"
+"   AND p.proname NOT IN ('grant_usage', 'revoke_usage', 'installed', 'keep_home', 'health', 'adopt')"
 "  UNION ALL SELECT 'v', c.oid::pg_catalog.regclass::pg_catalog.text"
 "   FROM pg_catalog.pg_class c WHERE c.relnamespace = 'goflow'::pg_catalog.regnamespace"
 "   AND c.relkind = 'v') x";

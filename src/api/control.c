@@ -27,7 +27,7 @@ PG_FUNCTION_INFO_V1(goflow_pause);
 PG_FUNCTION_INFO_V1(goflow_resume);
 PG_FUNCTION_INFO_V1(goflow_require_execution);
 
-/* A standby is told of nothing, so it looks this often. */
+/* Who is told of nothing (a standby, a logical subscriber) looks this often. */
 #define STANDBY_LOOK_MS 100
 
 static void
@@ -59,7 +59,16 @@ goflow_api_execution(const pg_uuid_t *id)
 GoflowExecutionRow *
 goflow_api_own_execution(const pg_uuid_t *id)
 {
-	return goflow_api_execution(id);
+	GoflowExecutionRow *row = goflow_api_execution(id);
+
+	if (row->is_foreign && !goflow_execution_is_finished(row->state))
+		ereport(ERROR,
+				(errcode(ERRCODE_GOFLOW_INVALID_STATE),
+				 errmsg("execution \"%s\" belongs to another database",
+						DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(id)))),
+				 errdetail("This database is a copy of that one, or replicates it."),
+				 errhint("If it is to run here and nowhere else: SELECT goflow.adopt().")));
+	return row;
 }
 
 void
@@ -125,7 +134,7 @@ goflow_wait(PG_FUNCTION_ARGS)
 			TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
 		if (timeout == 0)
 			break;
-		if (RecoveryInProgress())
+		if (row->is_foreign || RecoveryInProgress())
 			timeout = timeout < 0 ? STANDBY_LOOK_MS : Min(timeout, STANDBY_LOOK_MS);
 		if (timeout >= 0)
 			events |= WL_TIMEOUT;

@@ -240,7 +240,7 @@ fail_unloadable(Claim *claim, GoflowWrites *writes)
 {
 	GoflowExecutionRow *row = goflow_execution_read(&claim->id);
 
-	if (row && !goflow_execution_is_finished(row->state))
+	if (row && !row->is_foreign && !goflow_execution_is_finished(row->state))
 	{
 		row->state = GOFLOW_EXECUTION_FAILED;
 		row->finished_at = GetCurrentTimestamp();

@@ -427,7 +427,7 @@ load(const pg_uuid_t *id, GoflowWrites *writes, const GoflowInstance *instances,
 		return NULL;
 	}
 	ex = create(row, writes, context);
-	ex->inactive = goflow_execution_is_finished(row->state);
+	ex->inactive = goflow_execution_is_finished(row->state) || row->is_foreign;
 	if (ex->inactive)
 	{
 		MemoryContextSwitchTo(old);

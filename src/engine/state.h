@@ -206,7 +206,7 @@ typedef struct GoflowExecution
 	bool		alone;			/* a transaction per node, after an error of a whole batch */
 	bool		is_inline;		/* run() */
 	bool		started;		/* its first segment is done */
-	bool		inactive;		/* was finished when it was loaded */
+	bool		inactive;		/* was finished, or not this database's, when it was loaded */
 	bool		must_commit;	/* nothing more may run before what is buffered is stored */
 	List	   *withdrawn;		/* GoflowInstance * cancelled while running, told after commit */
 	const char *cancel_reason;	/* with cancel_requested */

@@ -39,7 +39,8 @@ CREATE TABLE goflow.execution (
 	input        text[] NOT NULL,      -- the declared inputs in order, in text form
 	trigger      text[],               -- trigger.*: node, event, table
 	output       jsonb,
-	error        jsonb
+	error        jsonb,
+	home         uuid NOT NULL         -- the database whose it is: goflow.home
 );
 -- What is alive: read at recovery only.
 CREATE INDEX execution_live ON goflow.execution (execution_id) WHERE finished_at IS NULL;

@@ -19,6 +19,7 @@
 #include "utils/timestamp.h"
 
 #include "live/live.h"
+#include "store/store.h"
 
 PG_FUNCTION_INFO_V1(goflow_installed);
 PG_FUNCTION_INFO_V1(goflow_health);
@@ -156,6 +157,17 @@ put_pools(ReturnSetInfo *rsinfo)
 	}
 }
 
+/* What this database has a copy of, and does not run. */
+static void
+put_home(ReturnSetInfo *rsinfo)
+{
+	int64		foreign = goflow_home_count_foreign();
+
+	put(rsinfo, "copies", "foreign executions", foreign, foreign == 0 ? NULL :
+		"they belong to a database that this one is a copy of;"
+		" if they are to run here and nowhere else: SELECT goflow.adopt()");
+}
+
 Datum
 goflow_health(PG_FUNCTION_ARGS)
 {
@@ -166,5 +178,6 @@ goflow_health(PG_FUNCTION_ARGS)
 	put_server(rsinfo);
 	put_database(rsinfo);
 	put_pools(rsinfo);
+	put_home(rsinfo);
 	return (Datum) 0;
 }

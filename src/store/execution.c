@@ -108,6 +108,8 @@ goflow_execution_read(const pg_uuid_t *id)
 			row->output = DatumGetJsonbPCopy(VALUE(Anum_execution_output));
 		if (!ISNULL(Anum_execution_error))
 			row->error = DatumGetJsonbPCopy(VALUE(Anum_execution_error));
+		row->home = *DatumGetUUIDP(VALUE(Anum_execution_home));
+		row->is_foreign = !goflow_home_is_own(&row->home);
 #undef VALUE
 #undef ISNULL
 	}
@@ -137,6 +139,7 @@ to_values(GoflowExecutionRow *row, Datum *values, bool *nulls)
 	SET_OR_NULL(Anum_execution_trigger, row->trigger != NULL, PointerGetDatum(row->trigger));
 	SET_OR_NULL(Anum_execution_output, row->output != NULL, JsonbPGetDatum(row->output));
 	SET_OR_NULL(Anum_execution_error, row->error != NULL, JsonbPGetDatum(row->error));
+	SET(Anum_execution_home, UUIDPGetDatum(&row->home));
 #undef SET
 #undef SET_OR_NULL
 }
@@ -153,6 +156,7 @@ goflow_execution_insert(GoflowExecutionRow *rows, int nrows)
 		bool		nulls[Natts_execution];
 
 		CHECK_FOR_INTERRUPTS();
+		goflow_home_get(&rows[i].home);
 		to_values(&rows[i], values, nulls);
 		goflow_writer_insert(&writer, values, nulls);
 	}
@@ -173,6 +177,8 @@ goflow_execution_write(List *rows)
 		Datum		values[Natts_execution];
 		bool		nulls[Natts_execution];
 
+		if (!row->stored)
+			goflow_home_get(&row->home);
 		to_values(row, values, nulls);
 		if (row->stored)
 			goflow_writer_update(&writer, &row->tid,

@@ -189,6 +189,9 @@ goflow_scan_begin_key(GoflowScan *scan, const char *table, const char *index,
 			case INT4OID:
 				equal = F_INT4EQ;
 				break;
+			case OIDOID:
+				equal = F_OIDEQ;
+				break;
 			default:
 				equal = F_INT8EQ;
 				break;

@@ -1,6 +1,7 @@
 /*
  * schedule.c
  *		What the scheduler reads: live executions and due timers, in pages.
+ *		Those that belong to another database (home.c) are not for it.
  *
  * Each call reads with the snapshot that is active; a scan over many pages
  * takes a new one for each, and holds nothing in between.  The plans are
@@ -13,6 +14,7 @@
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "miscadmin.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
@@ -23,6 +25,7 @@
 static const char live_query[] =
 	"SELECT execution_id, run_as, priority FROM goflow.execution"
 	" WHERE finished_at IS NULL AND execution_id > $1 AND ($2 OR state NOT IN ('w', 'p'))"
+	" AND home = (SELECT h.home FROM goflow.home h WHERE h.database = $4)"
 	" ORDER BY execution_id LIMIT $3";
 
 static const char due_query[] =
@@ -30,6 +33,7 @@ static const char due_query[] =
 	" FROM goflow.pending t JOIN goflow.execution e USING (execution_id)"
 	" WHERE t.due_at >= $1 AND t.due_at <= $3 AND (t.due_at, t.execution_id) > ($1, $2)"
 	" AND e.finished_at IS NULL AND e.state <> 'p'"
+	" AND e.home = (SELECT h.home FROM goflow.home h WHERE h.database = $5)"
 	" ORDER BY t.due_at, t.execution_id LIMIT $4";
 
 static const char next_query[] =
@@ -91,8 +95,10 @@ int
 goflow_schedule_live(const pg_uuid_t *after, bool waiting, GoflowLiveRow *rows, int max)
 {
 	static SPIPlanPtr plan = NULL;
-	Oid			types[] = {UUIDOID, BOOLOID, INT8OID};
-	Datum		values[] = {UUIDPGetDatum(after), BoolGetDatum(waiting), Int64GetDatum(max)};
+	Oid			types[] = {UUIDOID, BOOLOID, INT8OID, OIDOID};
+	Datum		values[] = {
+		UUIDPGetDatum(after), BoolGetDatum(waiting), Int64GetDatum(max), ObjectIdGetDatum(MyDatabaseId)
+	};
 	GoflowOwnerScope scope;
 	int			n;
 
@@ -109,10 +115,10 @@ goflow_schedule_due(const GoflowDuePosition *position, TimestampTz until, Goflow
 					GoflowDuePosition *positions, int max)
 {
 	static SPIPlanPtr plan = NULL;
-	Oid			types[] = {TIMESTAMPTZOID, UUIDOID, TIMESTAMPTZOID, INT8OID};
+	Oid			types[] = {TIMESTAMPTZOID, UUIDOID, TIMESTAMPTZOID, INT8OID, OIDOID};
 	Datum		values[] = {
 		TimestampTzGetDatum(position->due_at), UUIDPGetDatum(&position->execution_id),
-		TimestampTzGetDatum(until), Int64GetDatum(max)
+		TimestampTzGetDatum(until), Int64GetDatum(max), ObjectIdGetDatum(MyDatabaseId)
 	};
 	GoflowOwnerScope scope;
 	int			n;

@@ -39,6 +39,12 @@ extern void goflow_owner_end(GoflowOwnerScope *scope);
 extern Oid	goflow_relation(const char *name);
 extern bool goflow_extension_exists(void);
 
+/* ---- home.c: whose executions are ---- */
+extern void goflow_home_get(pg_uuid_t *found);
+extern bool goflow_home_is_own(const pg_uuid_t *other);
+extern int64 goflow_home_count_foreign(void);
+extern int64 goflow_home_adopt(void);
+
 /* ---- workflow.c: versions of workflows ---- */
 typedef struct GoflowWorkflowRow
 {
@@ -118,6 +124,8 @@ typedef struct GoflowExecutionRow
 	ArrayType  *trigger;		/* or NULL */
 	Jsonb	   *output;			/* or NULL */
 	Jsonb	   *error;			/* or NULL */
+	pg_uuid_t	home;			/* filled in when it is inserted */
+	bool		is_foreign;		/* it belongs to another database: see home.c */
 	bool		stored;			/* has a row, at tid */
 	ItemPointerData tid;
 	bool		is_uncommitted; /* made by the current transaction */

@@ -32,7 +32,14 @@ enum
 	Anum_execution_trigger,
 	Anum_execution_output,
 	Anum_execution_error,
-	Natts_execution = Anum_execution_error
+	Anum_execution_home,
+	Natts_execution = Anum_execution_home
+};
+
+enum
+{
+	Anum_home_database = 1,
+	Anum_home_home
 };
 
 enum
