@@ -459,6 +459,9 @@ goflow_definition_set_targets(GoflowDefinition *definition)
 			case GOFLOW_TYPE_WORKFLOW:
 			case GOFLOW_TYPE_MAP:
 			case GOFLOW_TYPE_MERGE:
+			case GOFLOW_TYPE_SIGNAL:
+			case GOFLOW_TYPE_APPROVAL:
+			case GOFLOW_TYPE_TASK:
 				break;
 		}
 	}
@@ -782,6 +785,99 @@ analyze_split(Analysis *analysis, GoflowNode *node)
 	return is_good;
 }
 
+/* ---- what somebody outside gives ---- */
+
+/*
+ * A value that somebody sends is checked in his session, as himself, so
+ * reading it must run no code of whoever owns the workflow.
+ */
+static bool
+is_harmless_type(Oid type)
+{
+	Oid			element = get_element_type(type);
+
+	if (OidIsValid(element))
+		return is_harmless_type(element);
+	return type < FirstNormalObjectId || get_typtype(type) == TYPTYPE_ENUM;
+}
+
+static void
+harmless_step(Analysis *analysis, void *arg)
+{
+	GoflowField *field = arg;
+
+	if (!is_harmless_type(field->type))
+		ereport(ERROR,
+				(errcode(ERRCODE_GOFLOW_TYPE_MISMATCH),
+				 errmsg("\"%s\" cannot be of type %s", field->name, format_type_be(field->type)),
+				 errdetail("Whoever sends the value would run what the type does to check it."),
+				 errhint("Use a built-in type, an enum, or an array of these.")));
+}
+
+static void
+role_step(Analysis *analysis, void *arg)
+{
+	(void) get_role_oid(arg, false);
+}
+
+static bool
+is_same_field(const GoflowField *a, const GoflowField *b)
+{
+	return strcmp(a->name, b->name) == 0 && a->type == b->type && a->typmod == b->typmod;
+}
+
+/* A signal that comes early is for whichever node of its name is the first to wait. */
+static void
+same_signal_step(Analysis *analysis, void *arg)
+{
+	GoflowNode *node = arg;
+
+	for (int i = 0; i < analysis->definition->nnodes; i++)
+	{
+		GoflowNode *other = analysis->definition->nodes[i];
+		bool		is_same = other->nfields == node->nfields;
+
+		/* those that come later are compared with this one */
+		if (other->type != GOFLOW_TYPE_SIGNAL || !other->is_typed ||
+			strcmp(other->signal_name, node->signal_name) != 0)
+			continue;
+		for (int j = 0; j < node->nfields && is_same; j++)
+			is_same = is_same_field(&goflow_node_fields(node)[j], &goflow_node_fields(other)[j]);
+		if (!is_same)
+			ereport(ERROR,
+					(errcode(ERRCODE_GOFLOW_TYPE_MISMATCH),
+					 errmsg("signal \"%s\" has another payload in node \"%s\"", node->signal_name,
+							other->path),
+					 errhint("Give both nodes the same payload, or one of them another name.")));
+	}
+}
+
+static bool
+analyze_wait(Analysis *analysis, GoflowNode *node)
+{
+	const char *key = node->type == GOFLOW_TYPE_SIGNAL ? "payload" :
+		node->type == GOFLOW_TYPE_APPROVAL ? "form" : "output";
+	GoflowField *fields = goflow_node_fields(node);
+	bool		is_good = resolve_fields(analysis, node->path, key, node->columns, node->ncolumns);
+
+	for (int i = 0; i < node->nfields && is_good; i++)
+	{
+		Subject		subject = {.node = node->path, .key = psprintf("%s.%s", key, fields[i].name)};
+
+		is_good &= attempt(analysis, subject, harmless_step, &fields[i]);
+	}
+	if (node->type == GOFLOW_TYPE_SIGNAL && is_good)
+		is_good = attempt(analysis, (Subject) {.node = node->path, .key = key}, same_signal_step, node);
+	if (node->role)
+		is_good &= attempt(analysis, (Subject) {.node = node->path, .key = "role"}, role_step,
+						   node->role);
+	if (node->escalate_to)
+		is_good &= attempt(analysis, (Subject) {.node = node->path, .key = "escalate.role"},
+						   role_step, node->escalate_to);
+	is_good &= analyze_named_exprs(analysis, node->exprs, node->nexprs);
+	return is_good;
+}
+
 static bool
 analyze_by_type(Analysis *analysis, GoflowNode *node)
 {
@@ -825,6 +921,10 @@ analyze_by_type(Analysis *analysis, GoflowNode *node)
 			is_good = analyze_expr(analysis, node->expr);
 			is_good &= analyze_named_exprs(analysis, node->exprs, node->nexprs);
 			return is_good;
+		case GOFLOW_TYPE_SIGNAL:
+		case GOFLOW_TYPE_APPROVAL:
+		case GOFLOW_TYPE_TASK:
+			return analyze_wait(analysis, node);
 		case GOFLOW_TYPE_TRY:
 		case GOFLOW_TYPE_PARALLEL:
 			return true;
@@ -903,6 +1003,9 @@ add_type_columns(Analysis *analysis, GoflowNode *node)
 		case GOFLOW_TYPE_CONTINUE:
 		case GOFLOW_TYPE_RAISE:
 		case GOFLOW_TYPE_REDUCE:
+		case GOFLOW_TYPE_SIGNAL:
+		case GOFLOW_TYPE_APPROVAL:
+		case GOFLOW_TYPE_TASK:
 			break;
 	}
 	if (node->aggregate != GOFLOW_AGGREGATE_NONE && node->type != GOFLOW_TYPE_PARALLEL)

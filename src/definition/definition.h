@@ -7,8 +7,9 @@
  * at once and define() can raise the first error.
  *
  *	parse.c		jsonb -> GoflowDefinition.  Keys, JSON types, ids; no catalogs.
- *				With node_types.c, flow_types.c and data_types.c, the types of
- *				nodes, policy.c, retries and the like, and json.c, the readers.
+ *				With node_types.c, flow_types.c, data_types.c and wait_types.c,
+ *				the types of nodes, policy.c, retries and the like, and json.c,
+ *				the readers.
  *	graph.c		edges, ports, cycles, reachability, entries, order, of each body.
  *	analyze.c	declared types, then every SQL text by the server's parser
  *				(statement.c), with the references of reference.c resolved by
@@ -62,7 +63,10 @@ typedef enum GoflowNodeType
 	GOFLOW_TYPE_FILTER,
 	GOFLOW_TYPE_REDUCE,
 	GOFLOW_TYPE_MERGE,
-	GOFLOW_TYPE_SPLIT
+	GOFLOW_TYPE_SPLIT,
+	GOFLOW_TYPE_SIGNAL,
+	GOFLOW_TYPE_APPROVAL,
+	GOFLOW_TYPE_TASK
 } GoflowNodeType;
 
 typedef enum GoflowRows
@@ -205,6 +209,17 @@ enum
 	GOFLOW_ERROR_NODE,			/* text: path of the node that failed */
 	GOFLOW_ERROR_ATTEMPT,		/* integer: attempts that it had */
 	GOFLOW_ERROR_FIELDS
+};
+
+/* The columns of an approval before those of its form. */
+enum
+{
+	GOFLOW_APPROVAL_DECISION,	/* text: approved or rejected */
+	GOFLOW_APPROVAL_DECIDED_BY, /* text: the role */
+	GOFLOW_APPROVAL_LOGIN,		/* text: the role that the session was logged in as */
+	GOFLOW_APPROVAL_DECIDED_AT, /* timestamptz */
+	GOFLOW_APPROVAL_COMMENT,	/* text, or NULL */
+	GOFLOW_APPROVAL_FIELDS
 };
 
 /* Which nodes of its own body an expression comes after. */
@@ -354,7 +369,7 @@ struct GoflowNode
 	GoflowExpr *expr;			/* sql, condition if, switch on, delay for/until, notify payload,
 								 * loop for/while/repeat, over, break and continue if */
 	GoflowNamedExpr *exprs;		/* switch cases, set, transform, trigger input, workflow input,
-								 * merge of, map value (a single one has no name) */
+								 * merge of, map value (a single one has no name), payload */
 	int			nexprs;
 	bool		is_atomic;		/* sql: runs in a transaction */
 	GoflowRows	rows;			/* sql */
@@ -406,6 +421,21 @@ struct GoflowNode
 	GoflowExpr *size;			/* split, or NULL */
 	GoflowExpr *by;				/* split, or NULL */
 	GoflowMergeMode merge_mode;
+
+	/*
+	 * signal, approval, task: what somebody outside of the workflow gives, in
+	 * columns from first_field on.  What approvers and workers are shown is in
+	 * exprs.  Intervals are in microseconds.
+	 */
+	int			first_field;
+	int			nfields;
+	char	   *signal_name;
+	char	   *role;			/* approval: who decides */
+	int64		remind;			/* approval; 0: not */
+	char	   *escalate_to;	/* approval: who decides, too, when it took so long; or NULL */
+	int64		escalate_after;
+	char	   *queue;			/* task */
+	int64		lease;			/* task */
 
 	void	   *mapping;		/* trigger: engine's prepared form of its input (engine/row.c), or NULL */
 };
@@ -460,6 +490,9 @@ struct GoflowDefinition
 	int			nnodes;
 	GoflowExpr **exprs;			/* by index; NULL: it was the name of a loop_source */
 	int			nexprs;
+	bool		has_signals;	/* nodes that wait for somebody outside */
+	bool		has_approvals;
+	bool		has_tasks;
 
 	int64		timeout;		/* microseconds; 0: none */
 	GoflowRetry *retry;			/* of nodes that have none; or NULL */
@@ -569,6 +602,9 @@ extern const char *goflow_node_type_name(GoflowNodeType type);
 extern bool goflow_try_has_output(const GoflowNode *node);
 
 extern GoflowNode *goflow_definition_find_node(GoflowBody *body, const char *id);
+
+/* What somebody outside of the workflow gives a signal, approval or task node. */
+#define goflow_node_fields(node) ((node)->columns + (node)->first_field)
 
 /* True if its rows can be read as a relation by its id. */
 #define goflow_node_is_relation(node) \

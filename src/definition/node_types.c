@@ -4,7 +4,8 @@
  *
  * A type is a line of goflow_node_types[], a table of its keys and a function
  * that takes them over into the node.  Those that hold or steer other nodes
- * are in flow_types.c, those that work on many items in data_types.c.
+ * are in flow_types.c, those that work on many items in data_types.c, those
+ * that wait for somebody outside in wait_types.c.
  */
 #include "postgres.h"
 
@@ -380,6 +381,7 @@ const GoflowNodeTypeRule goflow_node_types[] = {
 	{"reduce", GOFLOW_TYPE_REDUCE, goflow_reduce_keys, false, goflow_parse_reduce},
 	{"merge", GOFLOW_TYPE_MERGE, goflow_merge_keys, false, goflow_parse_merge},
 	{"split", GOFLOW_TYPE_SPLIT, goflow_split_keys, false, goflow_parse_split},
+	{"signal", GOFLOW_TYPE_SIGNAL, goflow_signal_keys, false, goflow_parse_signal},
 };
 
 const int	goflow_node_types_count = lengthof(goflow_node_types);

@@ -128,6 +128,8 @@ extern void goflow_read_join(GoflowParser *parser, GoflowNode *node, GoflowObjec
 
 /* ---- policy.c ---- */
 
+extern int64 goflow_read_interval(GoflowParser *parser, const char *key, const JsonbValue *value,
+								  bool may_be_zero);
 extern void goflow_read_policy(GoflowParser *parser, GoflowNode *node, GoflowObject *object);
 extern void goflow_read_workflow_policy(GoflowParser *parser, GoflowObject *object);
 extern void goflow_read_conditions(GoflowParser *parser, const char *key, const JsonbValue *value,
@@ -148,6 +150,15 @@ extern void goflow_parse_try(GoflowParser *parser, GoflowNode *node, GoflowObjec
 extern void goflow_parse_raise(GoflowParser *parser, GoflowNode *node, GoflowObject *object);
 extern void goflow_parse_parallel(GoflowParser *parser, GoflowNode *node, GoflowObject *object);
 extern void goflow_parse_workflow(GoflowParser *parser, GoflowNode *node, GoflowObject *object);
+
+/* ---- wait_types.c ---- */
+
+extern const GoflowKeyRule goflow_signal_keys[];
+extern const GoflowKeyRule goflow_approval_keys[];
+extern const GoflowKeyRule goflow_task_keys[];
+extern void goflow_parse_signal(GoflowParser *parser, GoflowNode *node, GoflowObject *object);
+extern void goflow_parse_approval(GoflowParser *parser, GoflowNode *node, GoflowObject *object);
+extern void goflow_parse_task(GoflowParser *parser, GoflowNode *node, GoflowObject *object);
 
 /* ---- data_types.c ---- */
 

@@ -45,6 +45,11 @@ static const struct
 	{"must_wait", ERRCODE_GOFLOW_MUST_WAIT},
 	{"role_cannot_run", ERRCODE_GOFLOW_ROLE_CANNOT_RUN},
 	{"concurrency_conflict", ERRCODE_GOFLOW_CONCURRENCY_CONFLICT},
+	{"unknown_signal", ERRCODE_GOFLOW_UNKNOWN_SIGNAL},
+	{"invalid_payload", ERRCODE_GOFLOW_INVALID_PAYLOAD},
+	{"unknown_approval", ERRCODE_GOFLOW_UNKNOWN_APPROVAL},
+	{"already_decided", ERRCODE_GOFLOW_ALREADY_DECIDED},
+	{"lease_lost", ERRCODE_GOFLOW_LEASE_LOST},
 	{"type_mismatch", ERRCODE_GOFLOW_TYPE_MISMATCH},
 	{"limit_exceeded", ERRCODE_GOFLOW_LIMIT_EXCEEDED},
 	{"definition_outdated", ERRCODE_GOFLOW_DEFINITION_OUTDATED},
@@ -209,8 +214,8 @@ parse_interval(const char *text, struct pg_itm_in *result)
 }
 
 /* A length of time, in microseconds; 0 (reported) if it is none, or negative, or zero and may not be. */
-static int64
-read_interval(GoflowParser *parser, const char *key, const JsonbValue *value, bool may_be_zero)
+int64
+goflow_read_interval(GoflowParser *parser, const char *key, const JsonbValue *value, bool may_be_zero)
 {
 	struct pg_itm_in interval;
 	Interval	span;
@@ -312,10 +317,10 @@ read_retry(GoflowParser *parser, const JsonbValue *value)
 		retry->attempts = read_attempts(parser, "retry.attempts", member);
 	member = goflow_object_get(&object, "backoff");
 	if (member)
-		retry->backoff = read_interval(parser, "retry.backoff", member, true);
+		retry->backoff = goflow_read_interval(parser, "retry.backoff", member, true);
 	member = goflow_object_get(&object, "max_delay");
 	if (member)
-		retry->max_delay = read_interval(parser, "retry.max_delay", member, true);
+		retry->max_delay = goflow_read_interval(parser, "retry.max_delay", member, true);
 	retry->factor = read_number(parser, &object, "factor", 1, MAX_FACTOR, DEFAULT_FACTOR);
 	retry->jitter = read_number(parser, &object, "jitter", 0, 1, 0);
 	goflow_read_conditions(parser, "retry.on", goflow_object_get(&object, "on"), &retry->codes,
@@ -334,7 +339,7 @@ goflow_read_policy(GoflowParser *parser, GoflowNode *node, GoflowObject *object)
 
 	if (value)
 		node->retry = read_retry(parser, value);
-	node->timeout = read_interval(parser, "timeout", goflow_object_get(object, "timeout"), false);
+	node->timeout = goflow_read_interval(parser, "timeout", goflow_object_get(object, "timeout"), false);
 	node->compensate = goflow_read_expr(parser, node, "compensate",
 										goflow_object_get(object, "compensate"), GOFLOW_SEES_ANY);
 	if (node->compensate)
@@ -366,7 +371,7 @@ goflow_read_workflow_policy(GoflowParser *parser, GoflowObject *object)
 
 	if (value)
 		definition->retry = read_retry(parser, value);
-	definition->timeout = read_interval(parser, "timeout", goflow_object_get(object, "timeout"), false);
+	definition->timeout = goflow_read_interval(parser, "timeout", goflow_object_get(object, "timeout"), false);
 	if (goflow_object_get(object, "on_error"))
 		definition->on_error = goflow_object_word(parser, object, "on_error", on_error_words + 1, 0) + 1;
 }

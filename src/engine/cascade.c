@@ -89,7 +89,7 @@ goflow_cascade_cancel_node(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *
 		MemoryContext old = MemoryContextSwitchTo(ex->context);
 		GoflowInstance *instance = palloc0(sizeof(GoflowInstance));
 
-		if (goflow_node_runs_bodies(node))
+		if (goflow_node_may_wait(node))
 			goflow_execution_lock_cancelled(ex, frame, node);
 		instance->execution_id = ex->row->id;
 		instance->frame = frame->id;
@@ -102,6 +102,8 @@ goflow_cascade_cancel_node(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *
 	{
 		if (run->pending->now.row.kind == GOFLOW_PENDING_WORKFLOW)
 			goflow_child_cancel(ex, run->pending);
+		else
+			goflow_wait_cancel(ex, run->pending);
 		goflow_pending_end(ex, run->pending);
 	}
 	run->to_offer = false;

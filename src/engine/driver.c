@@ -163,6 +163,7 @@ store(GoflowExecution *ex, GoflowSegmentEnd end)
 		row->error = ex->now.error;
 		if (ex->has_requests)
 			forget_requests(&row->id, ex->writes);
+		goflow_wait_forget(&row->id, ex->definition, ex->writes);
 		if (row->parent)
 		{
 			GoflowExecutionRow *parent = goflow_execution_read(row->parent);
@@ -198,7 +199,11 @@ load_claim(Claim *claim, GoflowWrites *writes)
 	ex = claim->ex = goflow_execution_load(&claim->id, writes, instances, ninstances);
 	pfree(instances);
 	if (ex && ex->inactive && goflow_execution_is_finished(ex->row->state))
-		forget_requests(&claim->id, writes);	/* they came too late */
+	{
+		/* they came too late */
+		forget_requests(&claim->id, writes);
+		goflow_wait_forget(&claim->id, ex->definition, writes);
+	}
 	if (ex == NULL || ex->inactive)
 		return;
 
@@ -773,7 +778,7 @@ try_node(const GoflowInstance *instance, bool may_repeat, volatile int *priority
 				goflow_execution_record(ex, frame, found, GOFLOW_NODE_COMPLETED, started_at, duration,
 										NULL);
 			else
-				goflow_writes_add(writes, GOFLOW_WRITE_PENDING, &run->pending->now.row);
+				goflow_wait_persist(ex, run->pending);
 			if (SPI_finish() != SPI_OK_FINISH)
 				elog(ERROR, "SPI_finish failed");
 			MemoryContextSwitchTo(batch_context);

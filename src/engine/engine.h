@@ -33,6 +33,17 @@ extern void goflow_engine_run_inline(GoflowExecutionRow *row, bool raise);
 extern ArrayType *goflow_input_convert(GoflowDefinition *definition, Jsonb *input,
 									   GoflowExecutionRow *row);
 
+/* One value of a jsonb object in text form; *bad: it is no value of the field's type. */
+extern text *goflow_field_convert(const GoflowField *field, JsonbValue *given, ErrorData **bad);
+
+/*
+ * What somebody outside gives a node, in text form.  subject is for messages,
+ * as in 'signal "paid"'; need_all: a field that is missing is an error, not a
+ * null.
+ */
+extern ArrayType *goflow_payload_convert(GoflowNode *node, Jsonb *payload, const char *subject,
+										 bool need_all);
+
 /* The node an execution enters at when none is named; -1: all without "after". */
 extern int16 goflow_default_entry(GoflowDefinition *definition);
 

@@ -74,11 +74,13 @@ goflow_execution_save(GoflowExecution *ex)
 
 	list_free(ex->saved.frames);
 	list_free(ex->saved.pendings);
+	list_free(ex->saved.inbox);
 	forget_gone(ex);
 	ex->segment++;
 	ex->saved = ex->now;
 	ex->saved.frames = list_copy(ex->now.frames);
 	ex->saved.pendings = list_copy(ex->now.pendings);
+	ex->saved.inbox = list_copy(ex->now.inbox);
 	foreach(lc, ex->now.frames)
 	{
 		GoflowFrame *frame = lfirst(lc);
@@ -120,6 +122,7 @@ goflow_execution_restore(GoflowExecution *ex)
 	free_new_frames(ex, ex->gone_frames);
 	list_free(ex->now.frames);
 	list_free(ex->now.pendings);
+	list_free(ex->now.inbox);
 	list_free(ex->gone_frames);
 	list_free(ex->gone_pendings);
 	ex->gone_frames = NIL;
@@ -127,6 +130,7 @@ goflow_execution_restore(GoflowExecution *ex)
 	ex->now = saved;
 	ex->now.frames = list_copy(saved.frames);
 	ex->now.pendings = list_copy(saved.pendings);
+	ex->now.inbox = list_copy(saved.inbox);
 	foreach(lc, ex->now.frames)
 	{
 		GoflowFrame *frame = lfirst(lc);
@@ -591,6 +595,9 @@ resume_pending(GoflowExecution *ex, GoflowPending *pending, TimestampTz now)
 			break;
 		case GOFLOW_PENDING_BODIES:
 		case GOFLOW_PENDING_WORKFLOW:
+		case GOFLOW_PENDING_SIGNAL:
+		case GOFLOW_PENDING_APPROVAL:
+		case GOFLOW_PENDING_TASK:
 			goflow_cascade_make_step(pending->frame, pending->node);
 			break;
 	}
@@ -779,7 +786,7 @@ goflow_execution_persist(GoflowExecution *ex)
 				goflow_writes_add(ex->writes, GOFLOW_WRITE_PENDING_END, &pending->now.row);
 		}
 		else if (pending->now.dirty)
-			goflow_writes_add(ex->writes, GOFLOW_WRITE_PENDING, &pending->now.row);
+			goflow_wait_persist(ex, pending);
 		pending->now.dirty = false;
 	}
 	MemoryContextSwitchTo(old);

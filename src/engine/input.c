@@ -54,7 +54,7 @@ populate(const GoflowField *field, Jsonb *object, bool *isnull)
 	return value;
 }
 
-/* Adds which input it was to an error of a type's input function, and raises it. */
+/* Adds which input it was to an error of a type's input function. */
 static void
 raise_bad_value(const char *workflow, const GoflowField *field, ErrorData *error)
 {
@@ -74,12 +74,18 @@ is_bad_value(int sqlstate)
 		category == ERRCODE_TO_CATEGORY(ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION);
 }
 
-static text *
-convert_field(const char *workflow, const GoflowField *field, JsonbValue *given)
+/*
+ * The text form of a JSON value for a field; NULL: SQL NULL.  A value that is
+ * none of the field's type is no error here: *bad says what is wrong with it.
+ */
+text *
+goflow_field_convert(const GoflowField *field, JsonbValue *given, ErrorData **bad)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	text	   *volatile result = NULL;
+	ErrorData  *volatile error = NULL;
 
+	*bad = NULL;
 	if (given->type == jbvNull && field->type != JSONBOID && field->type != JSONOID &&
 		get_typtype(field->type) != TYPTYPE_DOMAIN)
 		return NULL;
@@ -107,24 +113,31 @@ convert_field(const char *workflow, const GoflowField *field, JsonbValue *given)
 
 			value = populate(field, JsonbValueToJsonb(object), &isnull);
 			if (!isnull)
-			{
 				result = goflow_value_encode(field, value);
-			}
 		}
 	}
 	PG_CATCH();
 	{
-		ErrorData  *error;
-
 		MemoryContextSwitchTo(caller);
 		error = CopyErrorData();
 		if (!is_bad_value(error->sqlerrcode))
 			PG_RE_THROW();
 		FlushErrorState();
-		raise_bad_value(workflow, field, error);
 	}
 	PG_END_TRY();
+	*bad = error;
 	return result;
+}
+
+static text *
+convert_input(const char *workflow, const GoflowField *field, JsonbValue *given)
+{
+	ErrorData  *bad;
+	text	   *value = goflow_field_convert(field, given, &bad);
+
+	if (bad)
+		raise_bad_value(workflow, field, bad);
+	return value;
 }
 
 /* Names of the declared inputs, for a hint. */
@@ -190,7 +203,7 @@ goflow_input_convert(GoflowDefinition *definition, Jsonb *input, GoflowExecution
 		text	   *value;
 
 		if (given)
-			value = convert_field(definition->name, field, given);
+			value = convert_input(definition->name, field, given);
 		else if (field->initial)
 			value = goflow_engine_default(definition, field, row);
 		else

@@ -221,16 +221,17 @@ run_notify(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 	Async_Notify(node->channel, isnull ? "" : TextDatumGetCString(payload));
 }
 
-static void
-make_columns(GoflowFrame *frame, GoflowNode *node, GoflowNodeRun *run)
+void
+goflow_node_make_columns(GoflowFrame *frame, GoflowNode *node, GoflowNodeRun *run)
 {
 	run->values = MemoryContextAlloc(frame->context, Max(node->ncolumns, 1) * sizeof(Datum));
 	run->nulls = MemoryContextAlloc(frame->context, Max(node->ncolumns, 1) * sizeof(bool));
 }
 
-static void
-set_aggregate(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, GoflowNodeRun *run)
+void
+goflow_node_set_aggregate(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 {
+	GoflowNodeRun *run = goflow_run(frame, node);
 	Jsonb	   *joined;
 
 	if (node->aggregate == GOFLOW_AGGREGATE_NONE || node->type == GOFLOW_TYPE_PARALLEL)
@@ -246,7 +247,7 @@ goflow_node_execute(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 	GoflowNodeRun *run = goflow_run(frame, node);
 	bool		ended = true;
 
-	make_columns(frame, node, run);
+	goflow_node_make_columns(frame, node, run);
 	switch (node->type)
 	{
 		case GOFLOW_TYPE_SQL:
@@ -295,9 +296,14 @@ goflow_node_execute(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 		case GOFLOW_TYPE_SPLIT:
 			goflow_data_execute(ex, frame, node);
 			break;
+		case GOFLOW_TYPE_SIGNAL:
+		case GOFLOW_TYPE_APPROVAL:
+		case GOFLOW_TYPE_TASK:
+			ended = goflow_wait_begin(ex, frame, node);
+			break;
 	}
 	if (ended)
-		set_aggregate(ex, frame, node, run);
+		goflow_node_set_aggregate(ex, frame, node);
 	return ended;
 }
 
@@ -307,15 +313,22 @@ goflow_node_take_result(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *nod
 {
 	GoflowNodeRun *run = goflow_run(frame, node);
 
-	make_columns(frame, node, run);
+	goflow_node_make_columns(frame, node, run);
 	goflow_evaluate_take_result(ex, frame, node->expr, run, table, processed);
-	set_aggregate(ex, frame, node, run);
+	goflow_node_set_aggregate(ex, frame, node);
 }
 
 bool
 goflow_node_runs_bodies(const GoflowNode *node)
 {
 	return node->nbodies > 0 || node->type == GOFLOW_TYPE_WORKFLOW;
+}
+
+bool
+goflow_node_may_wait(const GoflowNode *node)
+{
+	return goflow_node_runs_bodies(node) || node->type == GOFLOW_TYPE_APPROVAL ||
+		node->type == GOFLOW_TYPE_TASK;
 }
 
 /* True if running it can neither take long nor have an effect outside of goflow.  Needs SPI. */

@@ -71,7 +71,8 @@ may_join(GoflowExecution *ex, GoflowNode *node)
 		return false;
 	}
 	if (ex->is_inline || node->type == GOFLOW_TYPE_TRIGGER || node->type == GOFLOW_TYPE_DELAY ||
-		node->type == GOFLOW_TYPE_TRY || node->type == GOFLOW_TYPE_PARALLEL)
+		node->type == GOFLOW_TYPE_TRY || node->type == GOFLOW_TYPE_PARALLEL ||
+		node->type == GOFLOW_TYPE_SIGNAL)
 		return true;
 	if (ex->alone)
 		return false;
@@ -160,10 +161,20 @@ step_node(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 {
 	if (!ex->is_inline)
 		goflow_session_node_begin(NULL, false, 0);
-	if (goflow_run(frame, node)->pending->now.row.kind == GOFLOW_PENDING_WORKFLOW)
-		goflow_child_step(ex, frame, node);
-	else
-		goflow_body_step(ex, frame, node);
+	switch (goflow_run(frame, node)->pending->now.row.kind)
+	{
+		case GOFLOW_PENDING_WORKFLOW:
+			goflow_child_step(ex, frame, node);
+			break;
+		case GOFLOW_PENDING_SIGNAL:
+		case GOFLOW_PENDING_APPROVAL:
+		case GOFLOW_PENDING_TASK:
+			goflow_wait_step(ex, frame, node);
+			break;
+		default:
+			goflow_body_step(ex, frame, node);
+			break;
+	}
 	if (!ex->is_inline)
 		goflow_session_node_end();
 }

@@ -9,6 +9,8 @@
  *	failure.c	what an error does: retry, on_error, unwinding
  *	body.c		loop, try and parallel: nodes that run bodies
  *	child.c		workflow nodes
+ *	wait.c		signals, approvals and tasks: nodes that wait for somebody outside
+ *	signal.c	the inbox of an execution
  *	compensate.c	undoing what completed
  *	lookup.c	present values of references
  *	evaluate.c	plans of SQL texts and expressions; coercion
@@ -33,7 +35,8 @@
  * from the inside to the outside.  A frame's number is the journal's key.
  *
  * Pendings.  A node that has begun and not ended when its step returns (it
- * waits for a moment, a child execution or the frames of its own bodies) has
+ * waits for a moment, a child execution, somebody outside or the frames of its
+ * own bodies) has
  * a GoflowPending.  Frames and pendings that are open at a commit have rows;
  * those that come and go within a batch leave no trace but the journal.
  */
@@ -108,6 +111,7 @@ struct GoflowPending
 	GoflowNode *node;			/* NULL: of the execution itself */
 	GoflowPendingState now;
 	GoflowPendingState saved;
+	Jsonb	   *payload;		/* of an approval or a task that is not stored yet, or NULL */
 
 	/* the chunk of items read last */
 	int			chunk;			/* -1: none */
@@ -171,6 +175,8 @@ typedef struct GoflowVarying
 	int32		seq;
 	int32		next_frame;
 	int			tasks;			/* frames that have one */
+	List	   *inbox;			/* GoflowSignalRow *, not consumed, to be used when it was read */
+	bool		inbox_read;
 	bool		is_partial;		/* went on after a failure */
 	bool		compensating;
 	int			compensated;	/* of the list of compensations, from its end */
@@ -339,6 +345,28 @@ extern void goflow_child_step(GoflowExecution *ex, GoflowFrame *frame, GoflowNod
 extern void goflow_child_cancel(GoflowExecution *ex, GoflowPending *pending);
 extern void goflow_child_pass_on(GoflowExecution *ex, char request);
 
+/* ---- wait.c ---- */
+
+/* Begins a signal, approval or task.  True: a signal was there, the node has ended. */
+extern bool goflow_wait_begin(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
+
+/* A step: something may have come. */
+extern void goflow_wait_step(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
+extern void goflow_wait_cancel(GoflowExecution *ex, GoflowPending *pending);
+
+/* Buffers the row of a pending, and what others are to see of it. */
+extern void goflow_wait_persist(GoflowExecution *ex, GoflowPending *pending);
+
+/* The execution has ended: nothing that others have sent, or see, of it is left. */
+extern void goflow_wait_forget(const pg_uuid_t *id, GoflowDefinition *definition,
+							   GoflowWrites *writes);
+
+/* ---- signal.c ---- */
+
+/* Takes the signal that the node is to have, if it has come: sets its columns. */
+extern bool goflow_signal_take(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
+extern void goflow_signal_left(GoflowExecution *ex, GoflowPending *pending);
+
 /* ---- compensate.c ---- */
 extern void goflow_compensate_note(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
 extern bool goflow_compensate_needed(GoflowExecution *ex);
@@ -381,6 +409,13 @@ extern bool goflow_node_is_fast(GoflowNode *node);
 
 /* Has bodies, or waits for something: never itself in node mode. */
 extern bool goflow_node_runs_bodies(const GoflowNode *node);
+
+/* May begin in node mode, and then have a pending and no row in the journal. */
+extern bool goflow_node_may_wait(const GoflowNode *node);
+
+/* Its columns, to be set; then the last one, if it has "aggregate". */
+extern void goflow_node_make_columns(GoflowFrame *frame, GoflowNode *node, GoflowNodeRun *run);
+extern void goflow_node_set_aggregate(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
 
 /* What goflow_node_execute() does, for a sql node whose statement has run already. */
 extern void goflow_node_take_result(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node,

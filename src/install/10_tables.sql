@@ -123,7 +123,7 @@ CREATE TABLE goflow.pending (
 	frame        int NOT NULL,
 	node         smallint NOT NULL,    -- -1: the execution itself (its timeout)
 	attempt      smallint NOT NULL,
-	kind         "char" NOT NULL,      -- d: delay, r: retry, b: bodies, w: sub-workflow, t: timeout
+	kind         "char" NOT NULL,      -- d: delay, r: retry, b: bodies, w: sub-workflow, t: timeout, s: signal, a: approval, k: task
 	started_at   timestamptz NOT NULL,
 	due_at       timestamptz,          -- the moment waited for, or the node's timeout
 	child        uuid,                 -- of a sub-workflow

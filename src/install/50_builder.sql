@@ -491,6 +491,55 @@ $$;
 COMMENT ON FUNCTION goflow.notify IS
 'A notify node: a transactional NOTIFY.';
 
+CREATE FUNCTION goflow.await_signal(
+	id text, name text DEFAULT NULL, payload jsonb DEFAULT NULL,
+	after anycompatible DEFAULT NULL::text, "join" text DEFAULT NULL, cancel_rest boolean DEFAULT NULL,
+	aggregate text DEFAULT NULL, retry anyelement DEFAULT NULL::int, timeout text DEFAULT NULL,
+	on_error text DEFAULT NULL, compensate text DEFAULT NULL, settings jsonb DEFAULT NULL, title text DEFAULT NULL)
+RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT goflow.node(id, 'signal', jsonb_build_object(
+			'name', name, 'payload', payload),
+		after => to_jsonb(after), "join" => "join", cancel_rest => cancel_rest, aggregate => aggregate,
+		retry => to_jsonb(retry), timeout => timeout, on_error => on_error, compensate => compensate,
+		settings => settings, title => title)
+$$;
+COMMENT ON FUNCTION goflow.await_signal IS
+'A signal node: waits for a signal of the name, or of the id; payload: the types of its fields.';
+
+CREATE FUNCTION goflow.approval(
+	id text, role text, form jsonb DEFAULT NULL, payload jsonb DEFAULT NULL,
+	remind text DEFAULT NULL, escalate jsonb DEFAULT NULL,
+	after anycompatible DEFAULT NULL::text, "join" text DEFAULT NULL, cancel_rest boolean DEFAULT NULL,
+	aggregate text DEFAULT NULL, retry anyelement DEFAULT NULL::int, timeout text DEFAULT NULL,
+	on_error text DEFAULT NULL, compensate text DEFAULT NULL, settings jsonb DEFAULT NULL, title text DEFAULT NULL)
+RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT goflow.node(id, 'approval', jsonb_build_object(
+			'role', role, 'form', form, 'payload', payload, 'remind', remind, 'escalate', escalate),
+		after => to_jsonb(after), "join" => "join", cancel_rest => cancel_rest, aggregate => aggregate,
+		retry => to_jsonb(retry), timeout => timeout, on_error => on_error, compensate => compensate,
+		settings => settings, title => title)
+$$;
+COMMENT ON FUNCTION goflow.approval IS
+'An approval node: waits for the decision of a member of the role.';
+
+CREATE FUNCTION goflow.task(
+	id text, queue text, payload jsonb DEFAULT NULL, output jsonb DEFAULT NULL, lease text DEFAULT NULL,
+	after anycompatible DEFAULT NULL::text, "join" text DEFAULT NULL, cancel_rest boolean DEFAULT NULL,
+	aggregate text DEFAULT NULL, retry anyelement DEFAULT NULL::int, timeout text DEFAULT NULL,
+	on_error text DEFAULT NULL, compensate text DEFAULT NULL, settings jsonb DEFAULT NULL, title text DEFAULT NULL)
+RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT goflow.node(id, 'task', jsonb_build_object(
+			'queue', queue, 'payload', payload, 'output', output, 'lease', lease),
+		after => to_jsonb(after), "join" => "join", cancel_rest => cancel_rest, aggregate => aggregate,
+		retry => to_jsonb(retry), timeout => timeout, on_error => on_error, compensate => compensate,
+		settings => settings, title => title)
+$$;
+COMMENT ON FUNCTION goflow.task IS
+'A task node: work for a program outside, that claims it from the queue.';
+
 -- From JSON to the builder's calls.  What a call cannot say to the letter, such
 -- as a list of a single line, stays JSON: any object is a part.
 
@@ -578,7 +627,8 @@ BEGIN
 		RETURN CASE WHEN kind = 'number' THEN plain END;
 	ELSIF key IN ('join', 'repeat', 'size') AND kind = 'number' THEN
 		RETURN CASE WHEN plain ~ '^[0-9]+$' THEN '''' || plain || '''' END;
-	ELSIF key IN ('columns', 'set', 'input', 'settings') OR type = 'transform' AND key = 'value' THEN
+	ELSIF key IN ('columns', 'set', 'input', 'settings') OR type = 'transform' AND key = 'value'
+		OR key IN ('payload', 'output', 'form', 'escalate') AND type <> 'notify' THEN
 		RETURN goflow.script_text(value::text);
 	ELSIF type = 'map' AND key = 'value' AND kind = 'object' THEN
 		RETURN goflow.script_text(value::text);
@@ -673,6 +723,9 @@ BEGIN
 		('workflow', '{workflow}', '{input,version,wait}'),
 		('delay', '{}', '{for,until}'),
 		('notify', '{channel}', '{payload}'),
+		('signal', '{}', '{name,payload}'),
+		('approval', '{role}', '{form,payload,remind,escalate}'),
+		('task', '{queue}', '{payload,output,lease}'),
 		('trigger', '{}', '{table,events,of,when,input}')) v (t, r, o)
 	WHERE t = node ->> 'type';
 	optional := optional || CASE WHEN type = 'trigger' THEN '{title}'::text[]
@@ -699,7 +752,7 @@ BEGIN
 		SELECT FROM jsonb_each(node) e WHERE jsonb_typeof(e.value) = 'string' AND e.value #>> '{}' LIKE E'%\n%') THEN
 		RETURN goflow.script_text(jsonb_build_object('nodes', jsonb_build_object(id, node))::text);
 	END IF;
-	argument := format('goflow.%s(%s)', CASE type WHEN 'workflow' THEN 'call' ELSE type END,
+	argument := format('goflow.%s(%s)', CASE type WHEN 'workflow' THEN 'call' WHEN 'signal' THEN 'await_signal' ELSE type END,
 					   array_to_string(items, ', '));
 	RETURN CASE WHEN has_lines THEN 'goflow.lines(' || argument || ')' ELSE argument END;
 END

@@ -278,6 +278,10 @@ goflow_writes_flush(GoflowWrites *writes, void (*stored) (GoflowFrameRow *row))
 		delete_requests(rows[GOFLOW_WRITE_REQUEST_END]);
 	if (rows[GOFLOW_WRITE_EXECUTION])
 		goflow_execution_write(rows[GOFLOW_WRITE_EXECUTION]);
+	if (rows[GOFLOW_WRITE_SIGNAL_END])
+		goflow_signals_delete(rows[GOFLOW_WRITE_SIGNAL_END]);
+	if (rows[GOFLOW_WRITE_WAITS_END])
+		goflow_waits_delete(rows[GOFLOW_WRITE_WAITS_END]);
 	goflow_writes_go_back(writes, &empty);
 }
 

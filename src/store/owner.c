@@ -161,3 +161,17 @@ goflow_owner_end(GoflowOwnerScope *scope)
 	AtEOXact_GUC(true, scope->nest_level);
 	SetUserIdAndSecContext(scope->user, scope->security_context);
 }
+
+SPIPlanPtr
+goflow_owner_plan(SPIPlanPtr *plan, const char *query, int nargs, Oid *types)
+{
+	if (*plan == NULL)
+	{
+		SPIPlanPtr	made = SPI_prepare(query, nargs, types);
+
+		if (made == NULL || SPI_keepplan(made) != 0)
+			elog(ERROR, "could not prepare \"%s\": %s", query, SPI_result_code_string(SPI_result));
+		*plan = made;
+	}
+	return *plan;
+}

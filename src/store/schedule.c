@@ -45,20 +45,6 @@ static const char fail_query[] =
 	" WHERE execution_id = $1 AND finished_at IS NULL RETURNING execution_id)"
 	" DELETE FROM goflow.pending USING failed WHERE pending.execution_id = failed.execution_id";
 
-static SPIPlanPtr
-kept_plan(SPIPlanPtr *plan, const char *query, int nargs, Oid *types)
-{
-	if (*plan == NULL)
-	{
-		SPIPlanPtr	made = SPI_prepare(query, nargs, types);
-
-		if (made == NULL || SPI_keepplan(made) != 0)
-			elog(ERROR, "could not prepare \"%s\": %s", query, SPI_result_code_string(SPI_result));
-		*plan = made;
-	}
-	return *plan;
-}
-
 static void
 run(SPIPlanPtr plan, Datum *values)
 {
@@ -103,7 +89,7 @@ goflow_schedule_live(const pg_uuid_t *after, bool waiting, GoflowLiveRow *rows, 
 	int			n;
 
 	goflow_owner_begin(&scope);
-	run(kept_plan(&plan, live_query, lengthof(types), types), values);
+	run(goflow_owner_plan(&plan, live_query, lengthof(types), types), values);
 	read_rows(rows);
 	n = (int) SPI_processed;
 	goflow_owner_end(&scope);
@@ -124,7 +110,7 @@ goflow_schedule_due(const GoflowDuePosition *position, TimestampTz until, Goflow
 	int			n;
 
 	goflow_owner_begin(&scope);
-	run(kept_plan(&plan, due_query, lengthof(types), types), values);
+	run(goflow_owner_plan(&plan, due_query, lengthof(types), types), values);
 	read_rows(rows);
 	n = (int) SPI_processed;
 	for (int i = 0; i < n; i++)
@@ -146,7 +132,7 @@ goflow_schedule_next_due(TimestampTz after)
 	GoflowOwnerScope scope;
 
 	goflow_owner_begin(&scope);
-	run(kept_plan(&plan, next_query, lengthof(types), types), values);
+	run(goflow_owner_plan(&plan, next_query, lengthof(types), types), values);
 	if (SPI_processed > 0)
 		next = DatumGetTimestampTz(value_of(0, 1));
 	goflow_owner_end(&scope);
@@ -164,7 +150,7 @@ goflow_schedule_fail_roleless(const pg_uuid_t *id)
 	int			result;
 
 	goflow_owner_begin(&scope);
-	result = SPI_execute_plan(kept_plan(&plan, fail_query, lengthof(types), types), values, NULL,
+	result = SPI_execute_plan(goflow_owner_plan(&plan, fail_query, lengthof(types), types), values, NULL,
 							  false, 0);
 	if (result != SPI_OK_DELETE)
 		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(result));

@@ -35,6 +35,9 @@ typedef struct GoflowOwnerScope
 extern void goflow_owner_begin(GoflowOwnerScope *scope);
 extern void goflow_owner_end(GoflowOwnerScope *scope);
 
+/* In a scope: the plan of a fixed statement, prepared once and kept. */
+extern SPIPlanPtr goflow_owner_plan(SPIPlanPtr *plan, const char *query, int nargs, Oid *types);
+
 /* OID of a table or index of schema goflow, cached; error if the extension is not in this database. */
 extern Oid	goflow_relation(const char *name);
 extern bool goflow_extension_exists(void);
@@ -207,6 +210,9 @@ typedef struct GoflowPendingRow
 #define GOFLOW_PENDING_BODIES 'b'
 #define GOFLOW_PENDING_WORKFLOW 'w'
 #define GOFLOW_PENDING_TIMEOUT 't'
+#define GOFLOW_PENDING_SIGNAL 's'
+#define GOFLOW_PENDING_APPROVAL 'a'
+#define GOFLOW_PENDING_TASK 'k'
 
 /* An open frame; see the table. */
 typedef struct GoflowFrameRow
@@ -261,6 +267,8 @@ typedef enum GoflowWriteKind
 	GOFLOW_WRITE_FRAME_END,		/* GoflowFrameRow: delete */
 	GOFLOW_WRITE_COMPENSATION,	/* GoflowCompensationRow: insert or update */
 	GOFLOW_WRITE_REQUEST_END,	/* GoflowRequestRow: delete */
+	GOFLOW_WRITE_SIGNAL_END,	/* GoflowSignalRow: delete */
+	GOFLOW_WRITE_WAITS_END,		/* pg_uuid_t: delete what others have sent to an execution, or see of it */
 	GOFLOW_WRITE_EXECUTION,		/* GoflowExecutionRow: insert or update */
 	GOFLOW_WRITE_KINDS
 } GoflowWriteKind;
@@ -317,6 +325,36 @@ extern void goflow_request_insert(const pg_uuid_t *id, char kind, const char *re
 
 /* True if an error came from a journal row that was already there: somebody else decided first. */
 extern bool goflow_journal_is_duplicate(const ErrorData *error);
+
+/* ---- signal.c: inboxes ---- */
+typedef struct GoflowSignalRow
+{
+	int64		number;			/* order in which they were sent */
+	char	   *name;
+	ArrayType  *payload;		/* the fields in text form */
+	Oid			role;			/* who sent it */
+	TimestampTz sent_at;
+	ItemPointerData tid;
+} GoflowSignalRow;
+
+extern List *goflow_signals_read(const pg_uuid_t *id);	/* GoflowSignalRow *, in order */
+extern void goflow_signals_delete(List *rows);
+
+/* Puts a signal of the current user into an inbox; effective at commit. */
+extern void goflow_signal_insert(const pg_uuid_t *id, const char *name, ArrayType *payload);
+
+/*
+ * The same for all live executions of a version that the current user may
+ * steer, or those of them that were started with a key; GoflowLiveRow *.
+ */
+extern List *goflow_signal_insert_all(int workflow_id, const char *workflow, const char *key,
+									  const char *name, ArrayType *payload);
+
+/* Versions of a workflow that have live executions, and the newest one, which comes first. */
+extern List *goflow_signal_versions(const char *workflow);	/* int: workflow_id */
+
+/* ---- wait.c ---- */
+extern void goflow_waits_delete(List *ids); /* pg_uuid_t * */
 
 /* ---- schedule.c: what the scheduler reads ---- */
 typedef struct GoflowLiveRow

@@ -152,6 +152,17 @@ enum
 	Anum_request_reason
 };
 
+enum
+{
+	Anum_signal_execution_id = 1,
+	Anum_signal_number,
+	Anum_signal_name,
+	Anum_signal_payload,
+	Anum_signal_role,
+	Anum_signal_sent_at,
+	Natts_signal = Anum_signal_sent_at
+};
+
 /*
  * A table open for writing: one open, any number of rows, one close.  Rows are
  * buffered and go in by table_multi_insert.

@@ -1,0 +1,161 @@
+/*
+ * signal.c
+ *		Inboxes: signals that were sent to executions and not consumed.
+ *
+ * Whoever sends one inserts a row; the driver of the execution alone takes it
+ * out, in the transaction that stores the result of the node that it was for.
+ */
+#include "postgres.h"
+
+#include "store/store.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/rel.h"
+
+#include "store/table.h"
+
+List *
+goflow_signals_read(const pg_uuid_t *id)
+{
+	GoflowScan	scan;
+	HeapTuple	tuple;
+	List	   *rows = NIL;
+
+	goflow_scan_begin(&scan, "signal", "signal_pkey", id);
+	while (HeapTupleIsValid(tuple = goflow_scan_next(&scan)))
+	{
+		Datum		values[Natts_signal];
+		bool		nulls[Natts_signal];
+		GoflowSignalRow *row = palloc0(sizeof(GoflowSignalRow));
+
+		CHECK_FOR_INTERRUPTS();
+		heap_deform_tuple(tuple, RelationGetDescr(scan.rel), values, nulls);
+		row->number = DatumGetInt64(values[Anum_signal_number - 1]);
+		row->name = TextDatumGetCString(values[Anum_signal_name - 1]);
+		row->payload = DatumGetArrayTypePCopy(values[Anum_signal_payload - 1]);
+		row->role = DatumGetObjectId(values[Anum_signal_role - 1]);
+		row->sent_at = DatumGetTimestampTz(values[Anum_signal_sent_at - 1]);
+		row->tid = tuple->t_self;
+		rows = lappend(rows, row);
+	}
+	goflow_scan_end(&scan);
+	return rows;
+}
+
+void
+goflow_signals_delete(List *rows)
+{
+	GoflowWriter writer;
+	ListCell   *lc;
+
+	goflow_writer_open(&writer, "signal");
+	foreach(lc, rows)
+		goflow_writer_delete(&writer, &((GoflowSignalRow *) lfirst(lc))->tid);
+	goflow_writer_close(&writer);
+}
+
+void
+goflow_signal_insert(const pg_uuid_t *id, const char *name, ArrayType *payload)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid			types[] = {UUIDOID, TEXTOID, TEXTARRAYOID, OIDOID};
+	Datum		values[] = {
+		UUIDPGetDatum(id), CStringGetTextDatum(name), PointerGetDatum(payload),
+		ObjectIdGetDatum(GetUserId())
+	};
+	GoflowOwnerScope scope;
+
+	goflow_owner_begin(&scope);
+	if (SPI_execute_plan(goflow_owner_plan(&plan, "INSERT INTO goflow.signal (execution_id, name, payload, role)"
+										   " VALUES ($1, $2, $3, $4)", lengthof(types), types),
+						 values, NULL, false, 0) != SPI_OK_INSERT)
+		elog(ERROR, "could not insert a signal");
+	goflow_owner_end(&scope);
+}
+
+/* One per execution: $5 is who sends it, $6 a key of start(), or NULL. */
+static const char insert_all_query[] =
+	"WITH target AS (SELECT e.execution_id, e.run_as, e.priority FROM goflow.execution e"
+	"  WHERE e.workflow_id = $1 AND e.finished_at IS NULL AND pg_has_role($5, e.run_as, 'USAGE')"
+	"  AND ($6 IS NULL OR EXISTS (SELECT FROM goflow.start_key k WHERE k.name = $2 AND k.key = $6"
+	"   AND k.execution_id = e.execution_id))),"
+	" sent AS (INSERT INTO goflow.signal (execution_id, name, payload, role)"
+	"  SELECT execution_id, $3, $4, $5 FROM target)"
+	" SELECT execution_id, run_as, priority FROM target";
+
+List *
+goflow_signal_insert_all(int workflow_id, const char *workflow, const char *key, const char *name,
+						 ArrayType *payload)
+{
+	static SPIPlanPtr plan = NULL;
+	MemoryContext caller = CurrentMemoryContext;
+	Oid			types[] = {INT4OID, TEXTOID, TEXTOID, TEXTARRAYOID, OIDOID, TEXTOID};
+	Datum		values[] = {
+		Int32GetDatum(workflow_id), CStringGetTextDatum(workflow), CStringGetTextDatum(name),
+		PointerGetDatum(payload), ObjectIdGetDatum(GetUserId()),
+		key ? CStringGetTextDatum(key) : (Datum) 0
+	};
+	char		nulls[] = "      ";
+	GoflowOwnerScope scope;
+	List	   *rows = NIL;
+
+	nulls[5] = key ? ' ' : 'n';
+	goflow_owner_begin(&scope);
+	if (SPI_execute_plan(goflow_owner_plan(&plan, insert_all_query, lengthof(types), types),
+						 values, nulls, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not insert signals");
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+		TupleDesc	tupdesc = SPI_tuptable->tupdesc;
+		GoflowLiveRow *row = MemoryContextAlloc(caller, sizeof(GoflowLiveRow));
+		MemoryContext old;
+		bool		isnull;
+
+		row->execution_id = *DatumGetUUIDP(SPI_getbinval(tuple, tupdesc, 1, &isnull));
+		row->role = DatumGetObjectId(SPI_getbinval(tuple, tupdesc, 2, &isnull));
+		row->priority = DatumGetInt16(SPI_getbinval(tuple, tupdesc, 3, &isnull));
+		old = MemoryContextSwitchTo(caller);
+		rows = lappend(rows, row);
+		MemoryContextSwitchTo(old);
+	}
+	goflow_owner_end(&scope);
+	return rows;
+}
+
+static const char versions_query[] =
+	"SELECT w.workflow_id FROM goflow.workflow w WHERE w.name = $1"
+	" AND (w.version = (SELECT max(n.version) FROM goflow.workflow n WHERE n.name = $1)"
+	"  OR EXISTS (SELECT FROM goflow.execution e WHERE e.workflow_id = w.workflow_id AND e.finished_at IS NULL))"
+	" ORDER BY w.version DESC";
+
+List *
+goflow_signal_versions(const char *workflow)
+{
+	static SPIPlanPtr plan = NULL;
+	MemoryContext caller = CurrentMemoryContext;
+	Oid			types[] = {TEXTOID};
+	Datum		values[] = {CStringGetTextDatum(workflow)};
+	GoflowOwnerScope scope;
+	List	   *ids = NIL;
+
+	goflow_owner_begin(&scope);
+	if (SPI_execute_plan(goflow_owner_plan(&plan, versions_query, lengthof(types), types),
+						 values, NULL, true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read the versions of a workflow");
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		MemoryContext old = MemoryContextSwitchTo(caller);
+		bool		isnull;
+
+		ids = lappend_int(ids, DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[i],
+														   SPI_tuptable->tupdesc, 1, &isnull)));
+		MemoryContextSwitchTo(old);
+	}
+	goflow_owner_end(&scope);
+	return ids;
+}
