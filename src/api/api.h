@@ -5,16 +5,26 @@
 #ifndef GOFLOW_API_H
 #define GOFLOW_API_H
 
+#include "live/live.h"
 #include "store/store.h"
 
 /* The row of an execution that the current user may see; else ERRCODE_GOFLOW_UNKNOWN_EXECUTION. */
 extern GoflowExecutionRow *goflow_api_execution(const pg_uuid_t *id);
 
-/* The same, for one that the current user may steer. */
+/* The same, and whether it is over: finished, and nobody asked for a retry. */
+extern GoflowExecutionRow *goflow_api_execution_over(const pg_uuid_t *id, bool *is_over);
+
+/* The same, for one that the current user may steer: no live one of another database. */
 extern GoflowExecutionRow *goflow_api_own_execution(const pg_uuid_t *id);
+
+/* Raises an error for an execution of another database. */
+extern void goflow_api_require_own(const GoflowExecutionRow *row);
 
 /* Refuses a function that writes on a standby and in a read-only transaction. */
 extern void goflow_api_require_writable(const char *function);
+
+/* Progress of an execution, live or not; false: there is none yet. */
+extern bool goflow_api_progress(GoflowExecutionRow *row, GoflowProgress *progress);
 
 /* Values in text form as jsonb for people: runs no code of the values' types. */
 extern Jsonb *goflow_display_values(const GoflowField *fields, int nfields, ArrayType *array);

@@ -1,7 +1,6 @@
 /*
  * control.c
- *		wait(), result(), cancel(), pause() and resume(), and who may see an
- *		execution.
+ *		wait() and result(), and who may see an execution.
  */
 #include "postgres.h"
 
@@ -22,9 +21,6 @@
 
 PG_FUNCTION_INFO_V1(goflow_wait);
 PG_FUNCTION_INFO_V1(goflow_result);
-PG_FUNCTION_INFO_V1(goflow_cancel);
-PG_FUNCTION_INFO_V1(goflow_pause);
-PG_FUNCTION_INFO_V1(goflow_resume);
 PG_FUNCTION_INFO_V1(goflow_require_execution);
 
 /* Who is told of nothing (a standby, a logical subscriber) looks this often. */
@@ -41,19 +37,42 @@ raise_unknown(const pg_uuid_t *id)
 }
 
 /*
- * An execution is seen by its role, that role's members, and pg_monitor's; to
+ * An execution is seen and steered by its role and that role's members; to
  * others it does not exist.
  */
-GoflowExecutionRow *
-goflow_api_execution(const pg_uuid_t *id)
+static GoflowExecutionRow *
+check_execution(const pg_uuid_t *id, GoflowExecutionRow *row)
 {
-	GoflowExecutionRow *row;
-
-	goflow_require_preloaded();
-	row = goflow_execution_read(id);
 	if (row == NULL || !has_privs_of_role(GetUserId(), row->run_as))
 		raise_unknown(id);
 	return row;
+}
+
+GoflowExecutionRow *
+goflow_api_execution(const pg_uuid_t *id)
+{
+	goflow_require_preloaded();
+	return check_execution(id, goflow_execution_read(id));
+}
+
+GoflowExecutionRow *
+goflow_api_execution_over(const pg_uuid_t *id, bool *is_over)
+{
+	goflow_require_preloaded();
+	return check_execution(id, goflow_execution_read_over(id, is_over));
+}
+
+void
+goflow_api_require_own(const GoflowExecutionRow *row)
+{
+	if (row->is_foreign)
+		ereport(ERROR,
+				(errcode(ERRCODE_GOFLOW_INVALID_STATE),
+				 errmsg("execution \"%s\" belongs to another database",
+						DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&row->id)))),
+				 errdetail("This database is a copy of that one, or replicates it."),
+				 goflow_execution_is_finished(row->state) ? 0 :
+				 errhint("If it is to run here and nowhere else: SELECT goflow.adopt().")));
 }
 
 GoflowExecutionRow *
@@ -61,13 +80,8 @@ goflow_api_own_execution(const pg_uuid_t *id)
 {
 	GoflowExecutionRow *row = goflow_api_execution(id);
 
-	if (row->is_foreign && !goflow_execution_is_finished(row->state))
-		ereport(ERROR,
-				(errcode(ERRCODE_GOFLOW_INVALID_STATE),
-				 errmsg("execution \"%s\" belongs to another database",
-						DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(id)))),
-				 errdetail("This database is a copy of that one, or replicates it."),
-				 errhint("If it is to run here and nowhere else: SELECT goflow.adopt().")));
+	if (!goflow_execution_is_finished(row->state))
+		goflow_api_require_own(row);
 	return row;
 }
 
@@ -99,6 +113,7 @@ goflow_wait(PG_FUNCTION_ARGS)
 	pg_uuid_t  *id;
 	TimestampTz deadline = DT_NOEND;
 	GoflowExecutionRow *row;
+	bool		is_over;
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
@@ -113,8 +128,14 @@ goflow_wait(PG_FUNCTION_ARGS)
 				 errmsg("a node cannot wait for an execution"),
 				 errhint("It would hold its worker, which the execution may need.")));
 
-	row = goflow_api_execution(id);
-	if (row->is_uncommitted && !goflow_execution_is_finished(row->state))
+	row = goflow_api_execution_over(id, &is_over);
+	if (row->is_uncommitted && goflow_execution_is_finished(row->state) && !is_over)
+		ereport(ERROR,
+				(errcode(ERRCODE_GOFLOW_INVALID_STATE),
+				 errmsg("cannot wait for an execution that this transaction retries"),
+				 errdetail("It goes on when the transaction commits."),
+				 errhint("Commit first.")));
+	if (row->is_uncommitted && !is_over)
 		ereport(ERROR,
 				(errcode(ERRCODE_GOFLOW_INVALID_STATE),
 				 errmsg("cannot wait for an execution that this transaction has started"),
@@ -127,8 +148,8 @@ goflow_wait(PG_FUNCTION_ARGS)
 		int			events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
 
 		goflow_waiter_begin(id);
-		row = goflow_api_execution(id);
-		if (goflow_execution_is_finished(row->state))
+		row = goflow_api_execution_over(id, &is_over);
+		if (is_over)
 			break;
 		timeout = deadline == DT_NOEND ? -1 :
 			TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
@@ -156,84 +177,20 @@ Datum
 goflow_result(PG_FUNCTION_ARGS)
 {
 	pg_uuid_t  *id = PG_GETARG_UUID_P(0);
-	GoflowExecutionRow *row = goflow_api_execution(id);
+	bool		is_over;
+	GoflowExecutionRow *row = goflow_api_execution_over(id, &is_over);
 
-	if (!goflow_execution_is_finished(row->state))
+	if (!is_over)
 		ereport(ERROR,
 				(errcode(ERRCODE_GOFLOW_INVALID_STATE),
 				 errmsg("execution \"%s\" has not finished",
 						DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(id)))),
-				 errdetail("It is %s.", goflow_state_name(row->state)),
+				 errdetail("It is %s.", goflow_execution_is_finished(row->state) ?
+						   "to be retried" : goflow_state_name(row->state)),
 				 errhint("Use goflow.wait() first.")));
 	if (row->state == GOFLOW_EXECUTION_FAILED || row->state == GOFLOW_EXECUTION_CANCELLED)
 		goflow_error_raise(row->error, goflow_workflow_load(row->workflow_id)->name);
 	if (row->output == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_JSONB_P(row->output);
-}
-
-/*
- * cancel(execution uuid, reason text) returns boolean
- *
- * Asks for it, effective at commit: running nodes are interrupted and rolled
- * back.  False if the execution had finished already.  What happens when it
- * finishes meanwhile is for its driver to decide.
- */
-Datum
-goflow_cancel(PG_FUNCTION_ARGS)
-{
-	pg_uuid_t  *id;
-	GoflowExecutionRow *row;
-
-	if (PG_ARGISNULL(0))
-		PG_RETURN_NULL();
-	id = PG_GETARG_UUID_P(0);
-	goflow_api_require_writable("goflow.cancel()");
-	row = goflow_api_own_execution(id);
-	if (goflow_execution_is_finished(row->state))
-		PG_RETURN_BOOL(false);
-	goflow_request_insert(id, GOFLOW_REQUEST_CANCEL, PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1)));
-	goflow_wake_execution(id, row->run_as, GOFLOW_MAX_PRIORITY);
-	goflow_wake_cancel(id);
-	PG_RETURN_BOOL(true);
-}
-
-static void
-request(FunctionCallInfo fcinfo, char kind, const char *function)
-{
-	pg_uuid_t  *id = PG_GETARG_UUID_P(0);
-	GoflowExecutionRow *row;
-
-	goflow_api_require_writable(function);
-	row = goflow_api_own_execution(id);
-	if (goflow_execution_is_finished(row->state))
-		ereport(ERROR,
-				(errcode(ERRCODE_GOFLOW_INVALID_STATE),
-				 errmsg("execution \"%s\" has finished",
-						DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(id)))),
-				 errdetail("It is %s.", goflow_state_name(row->state))));
-	goflow_request_insert(id, kind, NULL);
-	goflow_wake_execution(id, row->run_as, GOFLOW_MAX_PRIORITY);
-}
-
-/*
- * pause(execution uuid) returns void
- *
- * Effective at commit: running nodes finish, nothing new begins, moments that
- * come are not missed.  Pausing twice is no error.  Errors: WF105 if it has
- * finished.
- */
-Datum
-goflow_pause(PG_FUNCTION_ARGS)
-{
-	request(fcinfo, GOFLOW_REQUEST_PAUSE, "goflow.pause()");
-	PG_RETURN_VOID();
-}
-
-/* resume(execution uuid) returns void: undoes pause(). */
-Datum
-goflow_resume(PG_FUNCTION_ARGS)
-{
-	request(fcinfo, GOFLOW_REQUEST_RESUME, "goflow.resume()");
-	PG_RETURN_VOID();
 }

@@ -1,6 +1,6 @@
 /*
  * query.c
- *		progress(), nodes(), variables() and follow().
+ *		nodes() and variables(): the journal.
  */
 #include "postgres.h"
 
@@ -19,87 +19,8 @@
 #include "live/live.h"
 #include "process/process.h"
 
-PG_FUNCTION_INFO_V1(goflow_progress);
 PG_FUNCTION_INFO_V1(goflow_nodes);
 PG_FUNCTION_INFO_V1(goflow_variables);
-PG_FUNCTION_INFO_V1(goflow_follow);
-
-/* follow() draws this often while something moves. */
-#define FOLLOW_MS 100
-#define BAR_WIDTH 30
-
-/*
- * Progress of an execution: from its slot in shared memory while it is live,
- * else counted in the journal.  False: there is none yet.
- */
-static bool
-get_progress(GoflowExecutionRow *row, GoflowProgress *progress)
-{
-	ListCell   *lc;
-
-	if (!goflow_execution_is_finished(row->state) && goflow_tracker_read(&row->id, progress))
-		return progress->total > 0;
-	if (row->state == GOFLOW_EXECUTION_QUEUED)
-		return false;
-
-	memset(progress, 0, sizeof(*progress));
-	progress->current_node = -1;
-	progress->workflow_id = row->workflow_id;
-	foreach(lc, goflow_journal_read(&row->id))
-	{
-		GoflowNodeRow *node = lfirst(lc);
-
-		if (node->state == GOFLOW_NODE_COMPLETED)
-			progress->completed++;
-		else if (node->state == GOFLOW_NODE_FAILED)
-			progress->failed++;
-		else
-			progress->skipped++;
-	}
-	progress->total = progress->completed + progress->failed + progress->skipped;
-	if (!goflow_execution_is_finished(row->state))
-	{
-		GoflowDefinition *definition = goflow_workflow_load(row->workflow_id);
-
-		progress->total = goflow_graph_reach(definition->body, row->entry,
-											 palloc(definition->body->nnodes * sizeof(bool)));
-	}
-	progress->percent = progress->total == 0 ? 100.0 :
-		100.0 * (progress->completed + progress->failed + progress->skipped) / progress->total;
-	return true;
-}
-
-/* progress(execution uuid) returns (total, completed, failed, skipped, current_node, percent) */
-Datum
-goflow_progress(PG_FUNCTION_ARGS)
-{
-	GoflowExecutionRow *row = goflow_api_execution(PG_GETARG_UUID_P(0));
-	GoflowProgress progress;
-	TupleDesc	tupdesc;
-	Datum		values[6] = {0};
-	bool		nulls[6];
-
-	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-	memset(nulls, true, sizeof(nulls));
-	if (get_progress(row, &progress))
-	{
-		memset(nulls, false, sizeof(nulls));
-		values[0] = Int32GetDatum(progress.total);
-		values[1] = Int32GetDatum(progress.completed);
-		values[2] = Int32GetDatum(progress.failed);
-		values[3] = Int32GetDatum(progress.skipped);
-		nulls[4] = progress.current_node < 0;
-		if (!nulls[4])
-			values[4] = CStringGetTextDatum(goflow_workflow_load(row->workflow_id)->
-											nodes[progress.current_node]->path);
-		values[5] = DirectFunctionCall2(numeric_round,
-										DirectFunctionCall1(float8_numeric,
-															Float8GetDatum(progress.percent)),
-										Int32GetDatum(2));
-	}
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls)));
-}
 
 static int
 by_seq(const ListCell *a, const ListCell *b)
@@ -169,6 +90,7 @@ goflow_nodes(PG_FUNCTION_ARGS)
 	GoflowInstance *instances = palloc(GOFLOW_MAX_INSTANCES * sizeof(GoflowInstance));
 	int			ninstances = 0;
 	bool	   *seen = palloc0(definition->nnodes * sizeof(bool));
+	bool	   *retried = goflow_execution_retried(row, definition->nnodes);
 	List	   *rows;
 	ListCell   *lc;
 
@@ -193,7 +115,8 @@ goflow_nodes(PG_FUNCTION_ARGS)
 	{
 		GoflowNodeRow *known = lfirst(lc);
 
-		if (known->frame == 0)
+		/* what was to run again and has not is as what has not run */
+		if (known->frame == 0 && !(retried[known->node] && known->seq <= row->retry_seq))
 			seen[known->node] = true;
 	}
 	list_sort(rows, by_seq);
@@ -273,75 +196,4 @@ goflow_variables(PG_FUNCTION_ARGS)
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	return (Datum) 0;
-}
-
-static void
-draw(GoflowExecutionRow *row, const GoflowProgress *progress, bool known)
-{
-	char		bar[BAR_WIDTH + 1];
-	int			filled = known ? (int) (progress->percent * BAR_WIDTH / 100.0) : 0;
-	const char *node = "";
-
-	filled = Min(Max(filled, 0), BAR_WIDTH);
-	memset(bar, '#', filled);
-	memset(bar + filled, '.', BAR_WIDTH - filled);
-	bar[BAR_WIDTH] = '\0';
-	if (known && progress->current_node >= 0)
-		node = goflow_workflow_load(row->workflow_id)->nodes[progress->current_node]->path;
-	ereport(NOTICE,
-			(errmsg("[%s] %3d%%  %s%s%s", bar, known ? (int) progress->percent : 0,
-					goflow_state_name(row->state), node[0] ? "  " : "", node)));
-}
-
-/*
- * follow(execution uuid, timeout interval) returns text
- *
- * Prints a bar as notices whenever something has changed, and returns the
- * state as wait() does.
- */
-Datum
-goflow_follow(PG_FUNCTION_ARGS)
-{
-	pg_uuid_t  *id;
-	TimestampTz deadline = DT_NOEND;
-	GoflowExecutionRow *row;
-	GoflowProgress last;
-	char		last_state = 0;
-
-	goflow_require_preloaded();
-	if (PG_ARGISNULL(0))
-		PG_RETURN_NULL();
-	id = PG_GETARG_UUID_P(0);
-	if (!PG_ARGISNULL(1))
-		deadline = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-														   TimestampTzGetDatum(GetCurrentTimestamp()),
-														   PG_GETARG_DATUM(1)));
-	memset(&last, 0, sizeof(last));
-	for (;;)
-	{
-		GoflowProgress progress;
-		bool		known;
-
-		goflow_waiter_begin(id);
-		row = goflow_api_execution(id);
-		if (row->is_uncommitted && !goflow_execution_is_finished(row->state))
-			ereport(ERROR,
-					(errcode(ERRCODE_GOFLOW_INVALID_STATE),
-					 errmsg("cannot follow an execution that this transaction has started"),
-					 errhint("Commit first.")));
-		memset(&progress, 0, sizeof(progress));
-		known = get_progress(row, &progress);
-		if (row->state != last_state || memcmp(&progress, &last, sizeof(progress)) != 0)
-			draw(row, &progress, known);
-		last = progress;
-		last_state = row->state;
-		if (goflow_execution_is_finished(row->state) || GetCurrentTimestamp() >= deadline)
-			break;
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, FOLLOW_MS,
-						 PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
-	}
-	goflow_waiter_end();
-	PG_RETURN_TEXT_P(cstring_to_text(goflow_state_name(row->state)));
 }

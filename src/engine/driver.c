@@ -92,7 +92,7 @@ publish(GoflowExecution *ex, char old_state)
 	message.percent = ex->now.total == 0 ? 10000 :
 		(int) ((int64) (message.completed + message.failed + message.skipped) * 10000 / ex->now.total);
 
-	if (old_state == GOFLOW_EXECUTION_QUEUED)
+	if (old_state == GOFLOW_EXECUTION_QUEUED || goflow_execution_is_finished(old_state))
 	{
 		message.type = GOFLOW_EVENT_EXECUTION_STARTED;
 		goflow_message_publish(&message);
@@ -152,9 +152,17 @@ store(GoflowExecution *ex, GoflowSegmentEnd end)
 
 	goflow_execution_persist(ex);
 	if (!goflow_execution_is_done(ex))
+	{
+		ListCell   *lc;
+
 		ex->now.state = end == GOFLOW_SEGMENT_FULL ? GOFLOW_EXECUTION_RUNNING : blocked_state(ex);
-	if (row->state == ex->now.state)
+		foreach(lc, ex->met_requests)
+			goflow_writes_add(ex->writes, GOFLOW_WRITE_REQUEST_END, lfirst(lc));
+	}
+	ex->met_requests = NIL;
+	if (row->state == ex->now.state && !ex->row_changed)
 		return;
+	ex->row_changed = false;
 	row->state = ex->now.state;
 	if (goflow_execution_is_done(ex))
 	{
@@ -198,16 +206,22 @@ load_claim(Claim *claim, GoflowWrites *writes)
 	ninstances = goflow_queue_instances(&claim->id, instances, GOFLOW_MAX_INSTANCES);
 	ex = claim->ex = goflow_execution_load(&claim->id, writes, instances, ninstances);
 	pfree(instances);
-	if (ex && ex->inactive && goflow_execution_is_finished(ex->row->state))
-	{
-		/* they came too late */
-		forget_requests(&claim->id, writes);
-		goflow_wait_forget(&claim->id, ex->definition, writes);
-	}
-	if (ex == NULL || ex->inactive)
+	if (ex == NULL)
 		return;
-
 	claim->old_state = ex->row->state;
+	if (ex->inactive && ex->retry_from && !ex->row->is_foreign)
+		goflow_retry_begin(ex);
+	else if (ex->inactive)
+	{
+		if (goflow_execution_is_finished(ex->row->state))
+		{
+			/* they came too late */
+			forget_requests(&claim->id, writes);
+			goflow_wait_forget(&claim->id, ex->definition, writes);
+		}
+		return;
+	}
+
 	ex->alone = claim->alone || goflow_queue_is_alone(&claim->id);
 	if (ex->paused != (ex->row->state == GOFLOW_EXECUTION_PAUSED))
 		goflow_child_pass_on(ex, ex->paused ? GOFLOW_REQUEST_PAUSE : GOFLOW_REQUEST_RESUME);
@@ -252,6 +266,7 @@ fail_unloadable(Claim *claim, GoflowWrites *writes)
 		row->error = goflow_error_to_jsonb(claim->load_error, NULL, 0);
 		goflow_writes_add(writes, GOFLOW_WRITE_EXECUTION, row);
 	}
+	forget_requests(&claim->id, writes);
 }
 
 /* One transaction over as many claims as fit. */

@@ -9,6 +9,7 @@
 #include "utils/relcache.h"
 
 #include "definition/definition.h"
+#include "live/live.h"
 #include "process/process.h"
 #include "store/store.h"
 
@@ -94,6 +95,9 @@ extern void goflow_row_begin(GoflowRowMapping *mapping, GoflowRowScope *scope);
 extern void goflow_row_end(GoflowRowScope *scope);
 extern void goflow_row_encode(GoflowRowMapping *mapping, const NullableDatum *inputs,
 							  GoflowExecutionRow *row);
+
+/* Adds what the driver had counted when it stored frame 0: the total, and what ended in frames that have gone. */
+extern void goflow_engine_stored_progress(ArrayType *counters, GoflowProgress *progress);
 
 /* Raises the error that an execution of this workflow ended with. */
 extern void goflow_error_raise(Jsonb *error, const char *workflow);

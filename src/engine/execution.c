@@ -265,6 +265,17 @@ load_counters(GoflowExecution *ex, ArrayType *array)
 	ex->now.is_partial = counters[COUNTER_PARTIAL] != 0;
 }
 
+void
+goflow_engine_stored_progress(ArrayType *array, GoflowProgress *progress)
+{
+	int32	   *counters = (int32 *) ARR_DATA_PTR(array);
+
+	progress->total = counters[COUNTER_TOTAL];
+	progress->completed += counters[COUNTER_COMPLETED];
+	progress->failed += counters[COUNTER_FAILED];
+	progress->skipped += counters[COUNTER_SKIPPED];
+}
+
 static void
 load_frames(GoflowExecution *ex)
 {
@@ -296,6 +307,7 @@ load_frames(GoflowExecution *ex)
 static void
 load_journal(GoflowExecution *ex, GoflowFrame *frame)
 {
+	bool	   *retried = goflow_execution_retried(ex->row, ex->definition->nnodes);
 	ListCell   *lc;
 
 	foreach(lc, goflow_journal_read_frame(&ex->row->id, frame->id))
@@ -303,8 +315,14 @@ load_journal(GoflowExecution *ex, GoflowFrame *frame)
 		GoflowNodeRow *row = lfirst(lc);
 		GoflowNodeRun *run = goflow_run(frame, ex->definition->nodes[row->node]);
 
-		/* the last attempt is the one that counts */
 		ex->now.seq = Max(ex->now.seq, row->seq);
+		if (frame->parent == NULL && retried[row->node] && row->seq <= ex->row->retry_seq)
+		{
+			/* before the retry: the node is as one that has not run */
+			run->past_attempts = Max(run->past_attempts, row->attempt);
+			continue;
+		}
+		/* the last attempt is the one that counts */
 		if (row->attempt < run->attempt)
 			continue;
 		run->state = row->state;
@@ -315,6 +333,14 @@ load_journal(GoflowExecution *ex, GoflowFrame *frame)
 		run->error = row->error;
 		run->ended_at = row->finished_at;
 	}
+	for (int i = 0; i < frame->body->nnodes; i++)
+	{
+		GoflowNodeRun *run = &frame->now.runs[i];
+
+		if (run->past_attempts > 0 && run->attempt == 0)
+			run->attempt = run->past_attempts + 1;
+	}
+	pfree(retried);
 }
 
 static void
@@ -414,40 +440,23 @@ count_frame(GoflowExecution *ex, GoflowFrame *frame)
 	ex->now.skipped += frame->now.skipped;
 }
 
-static GoflowExecution *
-load(const pg_uuid_t *id, GoflowWrites *writes, const GoflowInstance *instances, int ninstances)
+/* What was asked of it, in order.  A retry comes after all that was asked of it before it ended. */
+static void
+load_requests(GoflowExecution *ex)
 {
-	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "goflow execution",
-												  ALLOCSET_DEFAULT_SIZES);
-	MemoryContext old = MemoryContextSwitchTo(context);
-	GoflowExecutionRow *row = goflow_execution_read(id);
-	GoflowExecution *ex;
+	List	   *requests = goflow_requests_read(&ex->row->id);
 	ListCell   *lc;
 
-	if (row == NULL)
-	{
-		MemoryContextSwitchTo(old);
-		MemoryContextDelete(context);
-		return NULL;
-	}
-	ex = create(row, writes, context);
-	ex->inactive = goflow_execution_is_finished(row->state) || row->is_foreign;
-	if (ex->inactive)
-	{
-		MemoryContextSwitchTo(old);
-		return ex;
-	}
-
-	foreach(lc, goflow_requests_read(id))
+	ex->has_requests = requests != NIL;
+	foreach(lc, requests)
 	{
 		GoflowRequestRow *request = lfirst(lc);
 
-		ex->has_requests = true;
 		switch (request->kind)
 		{
 			case GOFLOW_REQUEST_CANCEL:
 				if (!ex->cancel_requested)
-					ex->cancel_reason = request->reason;
+					ex->cancel_reason = request->argument;
 				ex->cancel_requested = true;
 				break;
 			case GOFLOW_REQUEST_PAUSE:
@@ -456,13 +465,39 @@ load(const pg_uuid_t *id, GoflowWrites *writes, const GoflowInstance *instances,
 			case GOFLOW_REQUEST_RESUME:
 				ex->paused = false;
 				break;
+			case GOFLOW_REQUEST_PRIORITY:
+				ex->row->priority = pg_strtoint16(request->argument);
+				ex->row_changed = true;
+				ex->met_requests = lappend(ex->met_requests, request);
+				break;
+			case GOFLOW_REQUEST_RETRY:
+				if (!ex->inactive)
+				{
+					/* it goes on already */
+					ex->met_requests = lappend(ex->met_requests, request);
+					break;
+				}
+				ex->met_requests = list_copy_head(requests, foreach_current_index(lc) + 1);
+				ex->retry_from = lappend(ex->retry_from, request->argument);
+				ex->cancel_requested = false;
+				ex->cancel_reason = NULL;
+				ex->paused = false;
+				break;
 		}
 	}
 	/* one that is being cancelled goes on to its end */
 	ex->paused &= !ex->cancel_requested;
-	if (row->started_at != 0)
+}
+
+void
+goflow_execution_load_state(GoflowExecution *ex, const GoflowInstance *instances, int ninstances)
+{
+	MemoryContext old = MemoryContextSwitchTo(ex->context);
+	ListCell   *lc;
+
+	ex->started = ex->row->started_at != 0;
+	if (ex->started || ex->row->retry_seq > 0)
 	{
-		ex->started = true;
 		load_frames(ex);
 		foreach(lc, ex->now.frames)
 		{
@@ -478,7 +513,30 @@ load(const pg_uuid_t *id, GoflowWrites *writes, const GoflowInstance *instances,
 			count_frame(ex, lfirst(lc));
 	}
 	decode_inputs(ex);
-	ex->tracker = goflow_tracker_open(id, row->workflow_id);
+	ex->tracker = goflow_tracker_open(&ex->row->id, ex->row->workflow_id);
+	MemoryContextSwitchTo(old);
+}
+
+static GoflowExecution *
+load(const pg_uuid_t *id, GoflowWrites *writes, const GoflowInstance *instances, int ninstances)
+{
+	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "goflow execution",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	GoflowExecutionRow *row = goflow_execution_read(id);
+	GoflowExecution *ex;
+
+	if (row == NULL)
+	{
+		MemoryContextSwitchTo(old);
+		MemoryContextDelete(context);
+		return NULL;
+	}
+	ex = create(row, writes, context);
+	ex->inactive = goflow_execution_is_finished(row->state) || row->is_foreign;
+	load_requests(ex);
+	if (!ex->inactive)
+		goflow_execution_load_state(ex, instances, ninstances);
 	MemoryContextSwitchTo(old);
 	return ex;
 }
@@ -663,19 +721,26 @@ goflow_execution_free(GoflowExecution *ex)
 	MemoryContextDelete(ex->context);
 }
 
+/* The execution's own time limit begins now. */
+void
+goflow_execution_begin_timeout(GoflowExecution *ex)
+{
+	GoflowPending *pending;
+
+	if (ex->definition->timeout == 0 || ex->is_inline)
+		return;
+	pending = goflow_pending_create(ex, ex->root, NULL, GOFLOW_PENDING_TIMEOUT);
+	pending->now.row.due_at = GetCurrentTimestamp() + ex->definition->timeout;
+	goflow_wake_timer(pending->now.row.due_at);
+}
+
 void
 goflow_execution_begin(GoflowExecution *ex)
 {
 	ex->now.state = GOFLOW_EXECUTION_RUNNING;
 	if (ex->row->started_at == 0)
 		ex->row->started_at = GetCurrentTimestamp();
-	if (ex->definition->timeout > 0 && !ex->is_inline)
-	{
-		GoflowPending *pending = goflow_pending_create(ex, ex->root, NULL, GOFLOW_PENDING_TIMEOUT);
-
-		pending->now.row.due_at = ex->row->started_at + ex->definition->timeout;
-		goflow_wake_timer(pending->now.row.due_at);
-	}
+	goflow_execution_begin_timeout(ex);
 	goflow_frame_begin(ex, ex->root);
 }
 

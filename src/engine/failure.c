@@ -35,17 +35,32 @@ goflow_failure_continues(const GoflowNode *node)
 	return effective_on_error(node) == GOFLOW_ON_ERROR_CONTINUE;
 }
 
+/* True if the body goes on when the node fails. */
+bool
+goflow_failure_is_handled(const GoflowNode *node)
+{
+	return effective_on_error(node) > GOFLOW_ON_ERROR_FAIL;
+}
+
+bool
+goflow_failure_makes_partial(const GoflowNode *node)
+{
+	return effective_on_error(node) == GOFLOW_ON_ERROR_CONTINUE ||
+		effective_on_error(node) == GOFLOW_ON_ERROR_SKIP;
+}
+
 /* The policy that gives this error another attempt, or NULL. */
 static const GoflowRetry *
 find_policy(GoflowFrame *frame, GoflowNode *node, Jsonb *error)
 {
 	const GoflowRetry *retry = node->retry;
+	GoflowNodeRun *run = goflow_run(frame, node);
 
 	/* what a body's nodes could not mend, the workflow's default does not repeat as a whole */
 	if (retry == NULL && !goflow_node_runs_bodies(node) && node->type != GOFLOW_TYPE_RAISE)
 		retry = node->definition->retry;
 	if (retry == NULL || frame->now.unwind != GOFLOW_UNWIND_NONE ||
-		goflow_run(frame, node)->attempt >= retry->attempts ||
+		run->attempt - run->past_attempts >= retry->attempts ||
 		!goflow_condition_matches(retry->codes, retry->ncodes, goflow_error_code(error)))
 		return NULL;
 	return retry;
@@ -69,7 +84,7 @@ static void
 try_again(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, const GoflowRetry *retry)
 {
 	GoflowNodeRun *run = goflow_run(frame, node);
-	int64		wait = wait_time(retry, run->attempt);
+	int64		wait = wait_time(retry, run->attempt - run->past_attempts);
 	GoflowPending *pending;
 
 	run->attempt++;

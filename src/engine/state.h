@@ -7,6 +7,7 @@
  *	frame.c		frames: runs of a body
  *	cascade.c	what becomes ready, skipped or cancelled when a node ended
  *	failure.c	what an error does: retry, on_error, unwinding
+ *	retry.c		an execution that had finished goes on: retry()
  *	body.c		loop, try and parallel: nodes that run bodies
  *	child.c		workflow nodes
  *	wait.c		signals, approvals and tasks: nodes that wait for somebody outside
@@ -79,6 +80,7 @@ typedef struct GoflowNodeRun
 	bool		is_stepping;	/* in the ready list for a step of its pending */
 	bool		is_listed;		/* in the ready list, once */
 	int16		attempt;		/* 1 for the first; 0: none yet */
+	int16		past_attempts;	/* those before the execution was retried */
 	int16		port;			/* port taken, -1: none */
 	int32		seq;
 	TimestampTz ended_at;
@@ -218,6 +220,9 @@ typedef struct GoflowExecution
 	const char *cancel_reason;	/* with cancel_requested */
 	bool		cancel_requested;
 	bool		has_requests;	/* rows to be deleted at its end */
+	List	   *retry_from;		/* char *, or NULL: retries that were asked for, of one that has finished */
+	List	   *met_requests;	/* GoflowRequestRow * that the driver meets by loading it */
+	bool		row_changed;	/* its row is to be written, whatever its state */
 	bool		paused;			/* nothing new begins */
 } GoflowExecution;
 
@@ -239,6 +244,10 @@ extern GoflowExecution *goflow_execution_load(const pg_uuid_t *id, GoflowWrites 
 extern bool goflow_execution_lock_begun(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
 extern void goflow_execution_lock_cancelled(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
 
+/* Reads what an execution needs to go on; for one that was loaded as finished: before it is retried. */
+extern void goflow_execution_load_state(GoflowExecution *ex, const GoflowInstance *instances,
+										int ninstances);
+
 /* After loading, by the driver: decides about everything that happened meanwhile. */
 extern void goflow_execution_resume(GoflowExecution *ex);
 
@@ -251,6 +260,7 @@ extern void goflow_execution_track(GoflowExecution *ex, int node);
 
 /* Once in an execution's life. */
 extern void goflow_execution_begin(GoflowExecution *ex);
+extern void goflow_execution_begin_timeout(GoflowExecution *ex);
 
 /* Buffers the rows of frames and pendings that are to survive the commit. */
 extern void goflow_execution_persist(GoflowExecution *ex);
@@ -324,6 +334,13 @@ extern void goflow_node_failed(GoflowExecution *ex, GoflowFrame *frame, GoflowNo
 /* The same for one whose journal row is there already. */
 extern void goflow_failure_apply(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
 extern bool goflow_failure_continues(const GoflowNode *node);
+extern bool goflow_failure_is_handled(const GoflowNode *node);
+extern bool goflow_failure_makes_partial(const GoflowNode *node);
+
+/* ---- retry.c ---- */
+
+/* By the driver, instead of goflow_execution_resume(): one that has finished and has retry_from. */
+extern void goflow_retry_begin(GoflowExecution *ex);
 
 /* ---- body.c ---- */
 

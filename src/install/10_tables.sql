@@ -40,7 +40,9 @@ CREATE TABLE goflow.execution (
 	trigger      text[],               -- trigger.*: node, event, table
 	output       jsonb,
 	error        jsonb,
-	home         uuid NOT NULL         -- the database whose it is: goflow.home
+	home         uuid NOT NULL,        -- the database whose it is: goflow.home
+	retry_seq    int,                  -- seq of the last event before its last retry; NULL: none
+	retried      smallint[]            -- nodes whose journal up to retry_seq does not count
 );
 -- What is alive: read at recovery only.
 CREATE INDEX execution_live ON goflow.execution (execution_id) WHERE finished_at IS NULL;
@@ -181,12 +183,14 @@ CREATE TABLE goflow.compensation (
 CREATE TABLE goflow.request (
 	execution_id uuid NOT NULL,
 	request_id   bigint GENERATED ALWAYS AS IDENTITY,
-	kind         "char" NOT NULL,      -- x: cancel, p: pause, u: resume
+	kind         "char" NOT NULL,      -- x: cancel, p: pause, u: resume, t: retry, n: priority
 	role         regrole NOT NULL,
 	requested_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
-	reason       text,
+	argument     text,                 -- reason of a cancel, node of a retry, the priority
 	PRIMARY KEY (execution_id, request_id)
 );
+-- Executions that have finished and are to go on: read at recovery only.
+CREATE INDEX request_retry ON goflow.request (execution_id) WHERE kind = 't';
 
 -- The row triggers that define() made.  A trigger that is not here does nothing.
 CREATE TABLE goflow.row_trigger (

@@ -46,6 +46,49 @@ RETURNS void AS 'MODULE_PATHNAME', 'goflow_resume' LANGUAGE C VOLATILE STRICT PA
 COMMENT ON FUNCTION goflow.resume(uuid) IS
 'Lets a paused execution go on.';
 
+CREATE FUNCTION goflow.retry(execution uuid, "from" text DEFAULT NULL)
+RETURNS boolean AS 'MODULE_PATHNAME', 'goflow_retry' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION goflow.retry(uuid, text) IS
+'Runs again what failed or was cancelled in an execution, and what comes after it or after a node; what completed is kept. False if it goes on already.';
+
+CREATE FUNCTION goflow.set_priority(execution uuid, priority int)
+RETURNS void AS 'MODULE_PATHNAME', 'goflow_set_priority' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION goflow.set_priority(uuid, int) IS
+'Changes the priority of an execution, also while it is queued.';
+
+-- The same for all executions of a workflow that fit: states, keys of start()
+-- like a pattern, time of creation.
+
+CREATE FUNCTION goflow.cancel_all(workflow text, reason text DEFAULT NULL,
+	states text[] DEFAULT NULL, key text DEFAULT NULL, created tstzrange DEFAULT NULL)
+RETURNS bigint AS 'MODULE_PATHNAME', 'goflow_cancel_all' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION goflow.cancel_all(text, text, text[], text, tstzrange) IS
+'Cancels the executions of a workflow that have not finished and fit; returns how many.';
+
+CREATE FUNCTION goflow.pause_all(workflow text,
+	states text[] DEFAULT NULL, key text DEFAULT NULL, created tstzrange DEFAULT NULL)
+RETURNS bigint AS 'MODULE_PATHNAME', 'goflow_pause_all' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION goflow.pause_all(text, text[], text, tstzrange) IS
+'Pauses the executions of a workflow that have not finished and fit; returns how many.';
+
+CREATE FUNCTION goflow.resume_all(workflow text,
+	states text[] DEFAULT NULL, key text DEFAULT NULL, created tstzrange DEFAULT NULL)
+RETURNS bigint AS 'MODULE_PATHNAME', 'goflow_resume_all' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION goflow.resume_all(text, text[], text, tstzrange) IS
+'Resumes the paused executions of a workflow that fit; returns how many.';
+
+CREATE FUNCTION goflow.retry_all(workflow text, "from" text DEFAULT NULL,
+	states text[] DEFAULT NULL, key text DEFAULT NULL, created tstzrange DEFAULT NULL)
+RETURNS bigint AS 'MODULE_PATHNAME', 'goflow_retry_all' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION goflow.retry_all(text, text, text[], text, tstzrange) IS
+'Retries the failed executions of a workflow that fit, or those in other states; returns how many.';
+
+CREATE FUNCTION goflow.set_priority_all(workflow text, priority int,
+	states text[] DEFAULT NULL, key text DEFAULT NULL, created tstzrange DEFAULT NULL)
+RETURNS bigint AS 'MODULE_PATHNAME', 'goflow_set_priority_all' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION goflow.set_priority_all(text, int, text[], text, tstzrange) IS
+'Changes the priority of the executions of a workflow that have not finished and fit; returns how many.';
+
 CREATE FUNCTION goflow.require_execution(execution uuid)
 RETURNS uuid AS 'MODULE_PATHNAME', 'goflow_require_execution' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION goflow.require_execution(uuid) IS

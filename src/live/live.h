@@ -39,6 +39,7 @@ extern void goflow_channel_shmem_init(void);
 typedef struct GoflowTrackerSlot GoflowTrackerSlot;
 extern GoflowTrackerSlot *goflow_tracker_open(const pg_uuid_t *execution_id, int workflow_id);
 extern void goflow_tracker_set(GoflowTrackerSlot *slot, int total, int completed, int failed, int skipped);
+extern void goflow_tracker_restart(GoflowTrackerSlot *slot);	/* the percentage may fall, once */
 extern void goflow_tracker_node(GoflowTrackerSlot *slot, int node);
 extern void goflow_tracker_close(const pg_uuid_t *execution_id);
 extern bool goflow_tracker_read(const pg_uuid_t *execution_id, GoflowProgress *progress);

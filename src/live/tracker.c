@@ -222,6 +222,13 @@ goflow_tracker_set(GoflowTrackerSlot *slot, int total, int completed, int failed
 }
 
 void
+goflow_tracker_restart(GoflowTrackerSlot *slot)
+{
+	if (slot)
+		slot->percent = 0;
+}
+
+void
 goflow_tracker_node(GoflowTrackerSlot *slot, int node)
 {
 	if (slot == NULL)

@@ -56,6 +56,9 @@ extern void goflow_utility_init(void);	/* ProcessUtility hook */
 /* This execution has something to do: queue it and wake or launch a worker. */
 extern void goflow_wake_execution(const pg_uuid_t *execution_id, Oid role, int priority);
 
+/* Its priority is to change: move it in the queue, and let its driver know. */
+extern void goflow_wake_priority(const pg_uuid_t *execution_id, Oid role, int priority);
+
 /* A timer was inserted: the scheduler must look at due_at at the latest. */
 extern void goflow_wake_timer(TimestampTz due_at);
 

@@ -281,6 +281,32 @@ goflow_queue_wake_locked(Oid database, const pg_uuid_t *execution_id, Oid role, 
 	}
 }
 
+/* The age of one that is queued stays what it is. */
+void
+goflow_queue_set_priority_locked(Oid database, const pg_uuid_t *execution_id, Oid role, int priority,
+								 TimestampTz now)
+{
+	GoflowEntry *entry = find_entry(database, execution_id);
+	GoflowPool *pool;
+
+	if (entry == NULL)
+	{
+		goflow_queue_wake_locked(database, execution_id, role, priority, now, 0);
+		return;
+	}
+	if (entry->claimed)
+	{
+		entry->priority = priority;
+		entry->woken = true;
+		return;
+	}
+	pool = &goflow_control->pools[entry->pool];
+	pairingheap_remove(queue_of(pool), &entry->node);
+	entry->rank += (entry->priority - priority) * GOFLOW_PRIORITY_AGE;
+	entry->priority = priority;
+	pairingheap_add(queue_of(pool), &entry->node);
+}
+
 /* Drops what is queued and offered in a pool; the tables still have it. */
 void
 goflow_pool_empty_locked(GoflowPool *pool)

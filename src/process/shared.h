@@ -317,6 +317,8 @@ extern bool goflow_queue_push_locked(Oid database, const pg_uuid_t *execution_id
 									 int priority, TimestampTz now, int coming);
 extern void goflow_queue_wake_locked(Oid database, const pg_uuid_t *execution_id, Oid role,
 									 int priority, TimestampTz now, int coming);
+extern void goflow_queue_set_priority_locked(Oid database, const pg_uuid_t *execution_id, Oid role,
+											 int priority, TimestampTz now);
 extern void goflow_queue_give_back_locked(GoflowWorkerSlot *slot);
 extern void goflow_queue_give_back(void);
 extern void goflow_queue_lost_locked(GoflowWorkerSlot *slot);

@@ -44,6 +44,7 @@
 typedef enum NoteKind
 {
 	NOTE_EXECUTION,
+	NOTE_PRIORITY,
 	NOTE_TIMER,
 	NOTE_CANCEL,
 	NOTE_DATABASE,
@@ -118,6 +119,10 @@ send_note(const Note *note, TimestampTz now)
 			goflow_queue_wake_locked(MyDatabaseId, &note->execution_id, note->role,
 									 note->priority, now, 0);
 			break;
+		case NOTE_PRIORITY:
+			goflow_queue_set_priority_locked(MyDatabaseId, &note->execution_id, note->role,
+											 note->priority, now);
+			break;
 		case NOTE_TIMER:
 			db = goflow_database_get_locked(MyDatabaseId);
 			if (db)
@@ -166,7 +171,8 @@ send_unlocked(const Note *note)
 static bool
 wants_lock(const Note *note)
 {
-	return note->kind == NOTE_EXECUTION || note->kind == NOTE_TIMER || note->kind == NOTE_DATABASE;
+	return note->kind == NOTE_EXECUTION || note->kind == NOTE_PRIORITY ||
+		note->kind == NOTE_TIMER || note->kind == NOTE_DATABASE;
 }
 
 static void
@@ -269,6 +275,16 @@ goflow_wake_execution(const pg_uuid_t *execution_id, Oid role, int priority)
 		}
 	}
 	note = add_note(NOTE_EXECUTION);
+	note->execution_id = *execution_id;
+	note->role = role;
+	note->priority = priority;
+}
+
+void
+goflow_wake_priority(const pg_uuid_t *execution_id, Oid role, int priority)
+{
+	Note	   *note = add_note(NOTE_PRIORITY);
+
 	note->execution_id = *execution_id;
 	note->role = role;
 	note->priority = priority;

@@ -110,11 +110,49 @@ goflow_execution_read(const pg_uuid_t *id)
 			row->error = DatumGetJsonbPCopy(VALUE(Anum_execution_error));
 		row->home = *DatumGetUUIDP(VALUE(Anum_execution_home));
 		row->is_foreign = !goflow_home_is_own(&row->home);
+		if (!ISNULL(Anum_execution_retry_seq))
+			row->retry_seq = DatumGetInt32(VALUE(Anum_execution_retry_seq));
+		if (!ISNULL(Anum_execution_retried))
+			row->retried = DatumGetArrayTypePCopy(VALUE(Anum_execution_retried));
 #undef VALUE
 #undef ISNULL
 	}
 	goflow_scan_end(&scan);
 	return row;
+}
+
+GoflowExecutionRow *
+goflow_execution_read_over(const pg_uuid_t *id, bool *is_over)
+{
+	GoflowExecutionRow *row = goflow_execution_read(id);
+
+	*is_over = row && goflow_execution_is_finished(row->state);
+	if (*is_over && row->state != GOFLOW_EXECUTION_COMPLETED)
+	{
+		GoflowRequestRow *request = goflow_request_find_retry(id);
+
+		*is_over = request == NULL;
+		if (request)
+			row->is_uncommitted = request->is_uncommitted;
+		else
+		{
+			/* its driver may have taken the request away since the row was read */
+			row = goflow_execution_read(id);
+			*is_over = row && goflow_execution_is_finished(row->state);
+		}
+	}
+	return row;
+}
+
+bool *
+goflow_execution_retried(const GoflowExecutionRow *row, int nnodes)
+{
+	bool	   *retried = palloc0(Max(nnodes, 1) * sizeof(bool));
+	int			n = row->retried ? ArrayGetNItems(ARR_NDIM(row->retried), ARR_DIMS(row->retried)) : 0;
+
+	for (int i = 0; i < n; i++)
+		retried[((int16 *) ARR_DATA_PTR(row->retried))[i]] = true;
+	return retried;
 }
 
 static void
@@ -140,6 +178,8 @@ to_values(GoflowExecutionRow *row, Datum *values, bool *nulls)
 	SET_OR_NULL(Anum_execution_output, row->output != NULL, JsonbPGetDatum(row->output));
 	SET_OR_NULL(Anum_execution_error, row->error != NULL, JsonbPGetDatum(row->error));
 	SET(Anum_execution_home, UUIDPGetDatum(&row->home));
+	SET_OR_NULL(Anum_execution_retry_seq, row->retry_seq > 0, Int32GetDatum(row->retry_seq));
+	SET_OR_NULL(Anum_execution_retried, row->retried != NULL, PointerGetDatum(row->retried));
 #undef SET
 #undef SET_OR_NULL
 }

@@ -374,6 +374,33 @@ goflow_journal_read_frame(const pg_uuid_t *id, int frame)
 	return rows;
 }
 
+void
+goflow_journal_each(const pg_uuid_t *id, void (*each) (const GoflowNodeRow *row, void *arg), void *arg)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "goflow journal",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = CurrentMemoryContext;
+	GoflowScan	scan;
+	HeapTuple	tuple;
+
+	goflow_scan_begin(&scan, "journal", "journal_pkey", id);
+	while (HeapTupleIsValid(tuple = goflow_scan_next(&scan)))
+	{
+		List	   *rows;
+		ListCell   *lc;
+
+		CHECK_FOR_INTERRUPTS();
+		MemoryContextReset(context);
+		MemoryContextSwitchTo(context);
+		rows = goflow_entries_unpack(tuple, RelationGetDescr(scan.rel), NIL);
+		MemoryContextSwitchTo(old);
+		foreach(lc, rows)
+			each(lfirst(lc), arg);
+	}
+	goflow_scan_end(&scan);
+	MemoryContextDelete(context);
+}
+
 static GoflowVariableRow *
 read_variable(HeapTuple tuple, TupleDesc tupdesc)
 {
@@ -396,6 +423,13 @@ read_variable(HeapTuple tuple, TupleDesc tupdesc)
 GoflowVariableRow *
 goflow_variable_read(const pg_uuid_t *id, int variable, int frame)
 {
+	return goflow_variable_read_if(id, variable, frame, NULL, NULL);
+}
+
+GoflowVariableRow *
+goflow_variable_read_if(const pg_uuid_t *id, int variable, int frame,
+						bool (*wanted) (int node, void *arg), void *arg)
+{
 	Datum		keys[] = {UUIDPGetDatum(id), Int16GetDatum(variable)};
 	GoflowScan	scan;
 	HeapTuple	tuple;
@@ -406,11 +440,29 @@ goflow_variable_read(const pg_uuid_t *id, int variable, int frame)
 	{
 		CHECK_FOR_INTERRUPTS();
 		row = read_variable(tuple, RelationGetDescr(scan.rel));
-		if (row->frame != frame)
+		if (row->frame != frame || (wanted && !wanted(row->node, arg)))
 			row = NULL;
 	}
 	goflow_scan_end(&scan);
 	return row;
+}
+
+int32
+goflow_variable_last_seq(const pg_uuid_t *id)
+{
+	GoflowOwnerScope scope;
+	Oid			types[] = {UUIDOID};
+	Datum		args[] = {UUIDPGetDatum(id)};
+	bool		isnull;
+	int32		seq;
+
+	goflow_owner_begin(&scope);
+	if (SPI_execute_with_args("SELECT max(seq) FROM goflow.variable WHERE execution_id = $1",
+							  1, types, args, NULL, true, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not read variables");
+	seq = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	goflow_owner_end(&scope);
+	return isnull ? 0 : seq;
 }
 
 List *
@@ -544,33 +596,6 @@ goflow_compensations_read(const pg_uuid_t *id)
 	return rows;
 }
 
-List *
-goflow_requests_read(const pg_uuid_t *id)
-{
-	GoflowScan	scan;
-	HeapTuple	tuple;
-	List	   *rows = NIL;
-
-	goflow_scan_begin(&scan, "request", "request_pkey", id);
-	while (HeapTupleIsValid(tuple = goflow_scan_next(&scan)))
-	{
-		TupleDesc	tupdesc = RelationGetDescr(scan.rel);
-		GoflowRequestRow *row = palloc0(sizeof(GoflowRequestRow));
-		bool		isnull;
-		Datum		reason;
-
-		row->kind = DatumGetChar(heap_getattr(tuple, Anum_request_kind, tupdesc, &isnull));
-		row->role = DatumGetObjectId(heap_getattr(tuple, Anum_request_role, tupdesc, &isnull));
-		reason = heap_getattr(tuple, Anum_request_reason, tupdesc, &isnull);
-		if (!isnull)
-			row->reason = TextDatumGetCString(reason);
-		row->tid = tuple->t_self;
-		rows = lappend(rows, row);
-	}
-	goflow_scan_end(&scan);
-	return rows;
-}
-
 static List *
 read_chunks(int nkeys, const Datum *keys)
 {
@@ -632,29 +657,6 @@ goflow_collected_read(const pg_uuid_t *id, int frame, int node, int attempt)
 	}
 	goflow_scan_end(&scan);
 	return values;
-}
-
-void
-goflow_request_insert(const pg_uuid_t *id, char kind, const char *reason)
-{
-	GoflowOwnerScope scope;
-	Oid			types[] = {UUIDOID, CHAROID, OIDOID, TEXTOID};
-	Datum		args[4];
-	char		nulls[] = "    ";
-	Oid			role = GetUserId();
-
-	args[0] = UUIDPGetDatum(id);
-	args[1] = CharGetDatum(kind);
-	args[2] = ObjectIdGetDatum(role);
-	args[3] = reason ? CStringGetTextDatum(reason) : (Datum) 0;
-	nulls[3] = reason ? ' ' : 'n';
-
-	goflow_owner_begin(&scope);
-	if (SPI_execute_with_args("INSERT INTO goflow.request (execution_id, kind, role, reason)"
-							  " VALUES ($1, $2, $3, $4)",
-							  4, types, args, nulls, false, 0) != SPI_OK_INSERT)
-		elog(ERROR, "could not insert a request");
-	goflow_owner_end(&scope);
 }
 
 bool

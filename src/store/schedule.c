@@ -20,13 +20,23 @@
 
 /*
  * The first plan serves both kinds of scan: $2 says whether executions that
- * wait are wanted too.
+ * wait are wanted too.  Those that have finished and are to be retried are live,
+ * and a priority that was asked for is in force.
  */
 static const char live_query[] =
-	"SELECT execution_id, run_as, priority FROM goflow.execution"
-	" WHERE finished_at IS NULL AND execution_id > $1 AND ($2 OR state NOT IN ('w', 'p'))"
-	" AND home = (SELECT h.home FROM goflow.home h WHERE h.database = $4)"
-	" ORDER BY execution_id LIMIT $3";
+	"SELECT e.execution_id, e.run_as, coalesce("
+	"  (SELECT r.argument::smallint FROM goflow.request r"
+	"   WHERE r.execution_id = e.execution_id AND r.kind = 'n' ORDER BY r.request_id DESC LIMIT 1), e.priority)"
+	" FROM ((SELECT execution_id, run_as, priority FROM goflow.execution"
+	"   WHERE finished_at IS NULL AND execution_id > $1 AND ($2 OR state NOT IN ('w', 'p'))"
+	"    AND home = (SELECT h.home FROM goflow.home h WHERE h.database = $4)"
+	"   ORDER BY execution_id LIMIT $3)"
+	"  UNION (SELECT x.execution_id, x.run_as, x.priority FROM goflow.execution x"
+	"   JOIN goflow.request r USING (execution_id)"
+	"   WHERE r.kind = 't' AND x.finished_at IS NOT NULL AND x.execution_id > $1"
+	"    AND x.home = (SELECT h.home FROM goflow.home h WHERE h.database = $4)"
+	"   ORDER BY x.execution_id LIMIT $3)) e"
+	" ORDER BY e.execution_id LIMIT $3";
 
 static const char due_query[] =
 	"SELECT e.execution_id, e.run_as, e.priority, t.due_at"
@@ -43,6 +53,7 @@ static const char fail_query[] =
 	"WITH failed AS (UPDATE goflow.execution SET state = 'f', finished_at = pg_catalog.clock_timestamp(),"
 	" error = pg_catalog.jsonb_build_object('code', 'WF206', 'message', 'the role of the execution was dropped')"
 	" WHERE execution_id = $1 AND finished_at IS NULL RETURNING execution_id)"
+	", forgotten AS (DELETE FROM goflow.request WHERE execution_id = $1)"
 	" DELETE FROM goflow.pending USING failed WHERE pending.execution_id = failed.execution_id";
 
 static void

@@ -129,13 +129,18 @@ typedef struct GoflowExecutionRow
 	Jsonb	   *error;			/* or NULL */
 	pg_uuid_t	home;			/* filled in when it is inserted */
 	bool		is_foreign;		/* it belongs to another database: see home.c */
+	int32		retry_seq;		/* of the last event before its last retry; 0: none */
+	ArrayType  *retried;		/* smallint[]: nodes whose journal up to it does not count; or NULL */
 	bool		stored;			/* has a row, at tid */
 	ItemPointerData tid;
-	bool		is_uncommitted; /* made by the current transaction */
+	bool		is_uncommitted; /* started, or to be retried, by the current transaction */
 } GoflowExecutionRow;
 
 extern void goflow_uuid_generate(pg_uuid_t *id);
 extern GoflowExecutionRow *goflow_execution_read(const pg_uuid_t *id);	/* NULL: unknown */
+
+/* By number of the node: true where its journal up to row->retry_seq does not count. */
+extern bool *goflow_execution_retried(const GoflowExecutionRow *row, int nnodes);
 extern void goflow_execution_insert(GoflowExecutionRow *rows, int nrows);
 
 /*
@@ -249,8 +254,9 @@ typedef struct GoflowRequestRow
 {
 	char		kind;			/* GOFLOW_REQUEST_* */
 	Oid			role;
-	char	   *reason;			/* or NULL */
+	char	   *argument;		/* reason, node or priority; or NULL */
 	ItemPointerData tid;
+	bool		is_uncommitted; /* made by the current transaction */
 } GoflowRequestRow;
 
 /*
@@ -297,14 +303,24 @@ extern List *goflow_journal_read(const pg_uuid_t *id);	/* GoflowNodeRow * */
 
 /* The entries of a frame that is open. */
 extern List *goflow_journal_read_frame(const pg_uuid_t *id, int frame);
+
+/* Calls each for every entry of the journal, in no order; an entry lives for that call only. */
+extern void goflow_journal_each(const pg_uuid_t *id, void (*each) (const GoflowNodeRow *row, void *arg),
+								void *arg);
 extern List *goflow_variables_read(const pg_uuid_t *id);	/* GoflowVariableRow *, by variable and seq */
 
 /* The last assignment to a variable of a frame, or NULL. */
 extern GoflowVariableRow *goflow_variable_read(const pg_uuid_t *id, int variable, int frame);
+
+/* The last one by a node that is wanted; -1: a first value. */
+extern GoflowVariableRow *goflow_variable_read_if(const pg_uuid_t *id, int variable, int frame,
+												  bool (*wanted) (int node, void *arg), void *arg);
+
+/* The highest seq of an assignment; 0: there is none. */
+extern int32 goflow_variable_last_seq(const pg_uuid_t *id);
 extern List *goflow_pending_read(const pg_uuid_t *id);	/* GoflowPendingRow * */
 extern List *goflow_frames_read(const pg_uuid_t *id);	/* GoflowFrameRow *, by frame */
 extern List *goflow_compensations_read(const pg_uuid_t *id);	/* GoflowCompensationRow *, by seq */
-extern List *goflow_requests_read(const pg_uuid_t *id); /* GoflowRequestRow * */
 
 /* Rows of many-row nodes, written at once: a loop may read them in the same transaction. */
 extern void goflow_chunks_write(List *chunks);	/* GoflowChunkRow * */
@@ -319,9 +335,43 @@ extern List *goflow_collected_read(const pg_uuid_t *id, int frame, int node, int
 #define GOFLOW_REQUEST_CANCEL 'x'
 #define GOFLOW_REQUEST_PAUSE 'p'
 #define GOFLOW_REQUEST_RESUME 'u'
+#define GOFLOW_REQUEST_RETRY 't'
+#define GOFLOW_REQUEST_PRIORITY 'n'
 
-/* Inserts a request of the current user; effective at commit. */
-extern void goflow_request_insert(const pg_uuid_t *id, char kind, const char *reason);
+/* ---- request.c: what is asked of executions ---- */
+extern List *goflow_requests_read(const pg_uuid_t *id); /* GoflowRequestRow *, in order */
+
+/* Inserts a request of the current user, effective at commit: for one execution, for many in one go. */
+extern void goflow_request_insert(const pg_uuid_t *id, char kind, const char *argument);
+extern void goflow_request_insert_all(const pg_uuid_t *ids, int nids, char kind, const char *argument);
+
+/* The request for which an execution that has finished is to go on, or NULL. */
+extern GoflowRequestRow *goflow_request_find_retry(const pg_uuid_t *id);
+
+/*
+ * The row of an execution, or NULL, and whether it is over: finished, and no
+ * retry of it is asked for.
+ */
+extern GoflowExecutionRow *goflow_execution_read_over(const pg_uuid_t *id, bool *is_over);
+
+/* Which executions of a workflow. */
+typedef struct GoflowFilter
+{
+	const char *workflow;
+	char	   *states;			/* letters, as in the table */
+	const char *key;			/* pattern of LIKE for the key of start(); NULL: any */
+	Datum		created;		/* tstzrange */
+	bool		has_created;	/* false: at any time */
+} GoflowFilter;
+
+typedef struct GoflowFoundExecution
+{
+	pg_uuid_t	id;
+	Oid			run_as;
+} GoflowFoundExecution;
+
+/* Those that fit and belong to the current user's roles, by id; returns how many. */
+extern int	goflow_execution_find(const GoflowFilter *filter, GoflowFoundExecution **found);
 
 /* True if an error came from a journal row that was already there: somebody else decided first. */
 extern bool goflow_journal_is_duplicate(const ErrorData *error);

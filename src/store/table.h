@@ -33,7 +33,9 @@ enum
 	Anum_execution_output,
 	Anum_execution_error,
 	Anum_execution_home,
-	Natts_execution = Anum_execution_home
+	Anum_execution_retry_seq,
+	Anum_execution_retried,
+	Natts_execution = Anum_execution_retried
 };
 
 enum
@@ -149,7 +151,7 @@ enum
 	Anum_request_kind,
 	Anum_request_role,
 	Anum_request_requested_at,
-	Anum_request_reason
+	Anum_request_argument
 };
 
 enum

@@ -1,0 +1,265 @@
+/*
+ * progress.c
+ *		progress() and follow().
+ *
+ * A live execution's progress is read from its slot in shared memory.  One that
+ * has none (it has finished, waits, or there were more of them than slots) has
+ * it in the tables: what the driver had counted when it stored the execution
+ * last, and the journal of what is open.
+ */
+#include "postgres.h"
+
+#include "api/api.h"
+
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/latch.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/numeric.h"
+#include "utils/wait_event.h"
+
+#include "engine/engine.h"
+
+PG_FUNCTION_INFO_V1(goflow_progress);
+PG_FUNCTION_INFO_V1(goflow_follow);
+
+/* follow() draws this often while something moves. */
+#define FOLLOW_MS 100
+#define BAR_WIDTH 30
+
+/* ---- from the tables ---- */
+
+/*
+ * Entries come in no order.  An instance has one entry per attempt, all but the
+ * last of them failed; so it is enough to count them.
+ */
+typedef struct Count
+{
+	const GoflowExecutionRow *row;
+	bool	   *retried;		/* by number of the node */
+	int		   *attempts;		/* by number of the node, in frame 0 */
+	int			followed;		/* attempts in other frames that another one followed */
+	GoflowProgress *progress;
+} Count;
+
+/* Of what was before a retry, the nodes of frame 0 that did not run again count. */
+static void
+count_entry(const GoflowNodeRow *row, void *arg)
+{
+	Count	   *count = arg;
+
+	if (row->seq <= count->row->retry_seq && (row->frame > 0 || count->retried[row->node]))
+		return;
+	switch (row->state)
+	{
+		case GOFLOW_NODE_COMPLETED:
+			count->progress->completed++;
+			break;
+		case GOFLOW_NODE_FAILED:
+			count->progress->failed++;
+			break;
+		default:
+			count->progress->skipped++;
+			break;
+	}
+	if (row->frame == 0)
+		count->attempts[row->node]++;
+	else if (row->attempt > 1)
+		count->followed++;
+}
+
+static void
+count_frame(Count *count, int frame)
+{
+	ListCell   *lc;
+
+	foreach(lc, goflow_journal_read_frame(&count->row->id, frame))
+		count_entry(lfirst(lc), count);
+}
+
+/* An attempt that has begun, or is to begin at some moment, follows another one, too. */
+static void
+count_pending(Count *count)
+{
+	ListCell   *lc;
+
+	foreach(lc, goflow_pending_read(&count->row->id))
+	{
+		GoflowPendingRow *row = lfirst(lc);
+
+		if (row->node >= 0 && row->frame == 0)
+			count->attempts[row->node]++;
+		else if (row->node >= 0 && row->attempt > 1)
+			count->followed++;
+	}
+}
+
+static void
+read_progress(GoflowExecutionRow *row, GoflowProgress *progress)
+{
+	GoflowDefinition *definition = goflow_workflow_load(row->workflow_id);
+	Count		count = {.row = row, .progress = progress};
+	bool		is_finished = goflow_execution_is_finished(row->state);
+	bool		has_root = false;
+	ListCell   *lc;
+
+	memset(progress, 0, sizeof(*progress));
+	progress->current_node = -1;
+	progress->workflow_id = row->workflow_id;
+	count.retried = goflow_execution_retried(row, definition->nnodes);
+	count.attempts = palloc0(Max(definition->nnodes, 1) * sizeof(int));
+	if (is_finished)
+		goflow_journal_each(&row->id, count_entry, &count);
+	else
+	{
+		progress->total = goflow_graph_reach(definition->body, row->entry,
+											 palloc(Max(definition->body->nnodes, 1) * sizeof(bool)));
+		foreach(lc, goflow_frames_read(&row->id))
+		{
+			GoflowFrameRow *frame = lfirst(lc);
+
+			if (frame->counters)
+				goflow_engine_stored_progress(frame->counters, progress);
+			has_root |= frame->frame == 0;
+			count_frame(&count, frame->frame);
+		}
+		if (!has_root)
+			count_frame(&count, 0);
+		count_pending(&count);
+	}
+	for (int i = 0; i < definition->nnodes; i++)
+		count.followed += Max(count.attempts[i] - 1, 0);
+	progress->failed -= Min(count.followed, progress->failed);
+	if (is_finished)
+		progress->total = progress->completed + progress->failed + progress->skipped;
+}
+
+static double
+percent_of(const GoflowProgress *progress)
+{
+	int64		ended = (int64) progress->completed + progress->failed + progress->skipped;
+
+	return progress->total == 0 ? 100.0 : Min(100.0, 100.0 * ended / progress->total);
+}
+
+/* False: there is none yet. */
+bool
+goflow_api_progress(GoflowExecutionRow *row, GoflowProgress *progress)
+{
+	bool		is_finished = goflow_execution_is_finished(row->state);
+
+	if (!is_finished && goflow_tracker_read(&row->id, progress))
+		return progress->total > 0;
+	if (row->started_at == 0 && !is_finished)
+		return false;
+	read_progress(row, progress);
+	progress->percent = percent_of(progress);
+	return true;
+}
+
+/* progress(execution uuid) returns (total, completed, failed, skipped, current_node, percent) */
+Datum
+goflow_progress(PG_FUNCTION_ARGS)
+{
+	GoflowExecutionRow *row = goflow_api_execution(PG_GETARG_UUID_P(0));
+	GoflowProgress progress;
+	TupleDesc	tupdesc;
+	Datum		values[6] = {0};
+	bool		nulls[6];
+
+	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	memset(nulls, true, sizeof(nulls));
+	if (goflow_api_progress(row, &progress))
+	{
+		memset(nulls, false, sizeof(nulls));
+		values[0] = Int32GetDatum(progress.total);
+		values[1] = Int32GetDatum(progress.completed);
+		values[2] = Int32GetDatum(progress.failed);
+		values[3] = Int32GetDatum(progress.skipped);
+		nulls[4] = progress.current_node < 0;
+		if (!nulls[4])
+			values[4] = CStringGetTextDatum(goflow_workflow_load(row->workflow_id)->
+											nodes[progress.current_node]->path);
+		values[5] = DirectFunctionCall2(numeric_round,
+										DirectFunctionCall1(float8_numeric,
+															Float8GetDatum(progress.percent)),
+										Int32GetDatum(2));
+	}
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls)));
+}
+
+static void
+draw(GoflowExecutionRow *row, const GoflowProgress *progress, bool known)
+{
+	char		bar[BAR_WIDTH + 1];
+	int			filled = known ? (int) (progress->percent * BAR_WIDTH / 100.0) : 0;
+	const char *node = "";
+
+	filled = Min(Max(filled, 0), BAR_WIDTH);
+	memset(bar, '#', filled);
+	memset(bar + filled, '.', BAR_WIDTH - filled);
+	bar[BAR_WIDTH] = '\0';
+	if (known && progress->current_node >= 0)
+		node = goflow_workflow_load(row->workflow_id)->nodes[progress->current_node]->path;
+	ereport(NOTICE,
+			(errmsg("[%s] %3d%%  %s%s%s", bar, known ? (int) progress->percent : 0,
+					goflow_state_name(row->state), node[0] ? "  " : "", node)));
+}
+
+/*
+ * follow(execution uuid, timeout interval) returns text
+ *
+ * Prints a bar as notices whenever something has changed, and returns the
+ * state as wait() does.
+ */
+Datum
+goflow_follow(PG_FUNCTION_ARGS)
+{
+	pg_uuid_t  *id;
+	TimestampTz deadline = DT_NOEND;
+	GoflowExecutionRow *row;
+	GoflowProgress last;
+	char		last_state = 0;
+	bool		is_over;
+
+	goflow_require_preloaded();
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	id = PG_GETARG_UUID_P(0);
+	if (!PG_ARGISNULL(1))
+		deadline = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+														   TimestampTzGetDatum(GetCurrentTimestamp()),
+														   PG_GETARG_DATUM(1)));
+	memset(&last, 0, sizeof(last));
+	for (;;)
+	{
+		GoflowProgress progress;
+		bool		known;
+
+		goflow_waiter_begin(id);
+		row = goflow_api_execution_over(id, &is_over);
+		if (row->is_uncommitted && !is_over)
+			ereport(ERROR,
+					(errcode(ERRCODE_GOFLOW_INVALID_STATE),
+					 errmsg("cannot follow an execution that this transaction has started"),
+					 errhint("Commit first.")));
+		memset(&progress, 0, sizeof(progress));
+		known = goflow_api_progress(row, &progress);
+		if (row->state != last_state || memcmp(&progress, &last, sizeof(progress)) != 0)
+			draw(row, &progress, known);
+		last = progress;
+		last_state = row->state;
+		if (is_over || GetCurrentTimestamp() >= deadline)
+			break;
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, FOLLOW_MS,
+						 PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+	goflow_waiter_end();
+	PG_RETURN_TEXT_P(cstring_to_text(goflow_state_name(row->state)));
+}
