@@ -108,6 +108,7 @@ extern const char *goflow_state_name(char state);
 #define ERRCODE_GOFLOW_TOO_MANY_ROWS		MAKE_SQLSTATE('W','F','2','0','5')
 #define ERRCODE_GOFLOW_ROLE_MISSING			MAKE_SQLSTATE('W','F','2','0','6')
 #define ERRCODE_GOFLOW_WORKER_LOST			MAKE_SQLSTATE('W','F','2','0','7')
+#define ERRCODE_GOFLOW_SERVER_CRASHED		MAKE_SQLSTATE('W','F','2','0','8')
 
 /* Settings (guc.c); units are in the names' descriptions there. */
 extern int	goflow_max_workers;

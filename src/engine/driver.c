@@ -38,6 +38,7 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "portability/instr_time.h"
+#include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
@@ -329,6 +330,7 @@ run_batch(Claim *claims, int nclaims)
 		if (GetCurrentTimestamp() >= budget.deadline || goflow_queue_should_yield())
 			break;
 	}
+	goflow_mark_commit();
 	goflow_writes_flush(writes, note_frame);
 	PopActiveSnapshot();
 	goflow_session_allow_cancel(true);
@@ -363,6 +365,7 @@ after_commit(Claim *claim, GoflowInstance *adopted, bool may_adopt)
 	ex->withdrawn = NIL;
 	if (goflow_execution_is_done(ex))
 	{
+		goflow_mark_forget(MyDatabaseId, &claim->id);
 		goflow_tracker_close(&claim->id);
 		goflow_waiter_wake(&claim->id);
 	}
@@ -640,6 +643,34 @@ check_losses(const GoflowInstance *instance, GoflowNode *node)
 				 errhint("See whether the node terminates its own process, and the server's log.")));
 }
 
+/*
+ * The server has crashed while it ran.  That may have been somebody else's
+ * doing, but hardly three times in a row.
+ */
+static void
+check_crashes(const GoflowInstance *instance, GoflowNode *node)
+{
+	int			strikes = goflow_mark_strikes(&instance->execution_id, node->index);
+
+	if (strikes == 0)
+		return;
+	goflow_speed_set(node->definition->workflow_id, node->index, GOFLOW_SPEED_SLOW);
+	ereport(LOG,
+			(errcode(ERRCODE_GOFLOW_SERVER_CRASHED),
+			 errmsg("the server has crashed %d times while node \"%s\" of workflow \"%s\" ran in its worker",
+					strikes, node->path, node->definition->name),
+			 errdetail("Execution %s.", DatumGetCString(DirectFunctionCall1(uuid_out,
+																			UUIDPGetDatum(&instance->execution_id)))),
+			 strikes < GOFLOW_MAX_LOSSES ? errhint("It runs again; after %d times it fails.", GOFLOW_MAX_LOSSES) :
+			 errhint("It has failed.")));
+	if (strikes >= GOFLOW_MAX_LOSSES)
+		ereport(ERROR,
+				(errcode(ERRCODE_GOFLOW_SERVER_CRASHED),
+				 errmsg("the server has crashed %d times while node \"%s\" ran", strikes, node->path),
+				 errdetail("Each time the node's own process was killed, or crashed."),
+				 errhint("See the server's log: it may have needed more memory than there is, or called a function that crashes.")));
+}
+
 /* The node swallowed its timeout. */
 static void
 check_timeout(GoflowNode *node)
@@ -767,6 +798,8 @@ try_node(const GoflowInstance *instance, bool may_repeat, volatile int *priority
 			goflow_session_apply(ex->definition);
 			*is_last = !found->is_atomic;
 			check_losses(instance, found);
+			check_crashes(instance, found);
+			goflow_mark_node(&instance->execution_id, found->index);
 		}
 		if (run && !found->is_atomic)
 			run_detached(instance, &ex, frame, &node, &detached, started_at, before);

@@ -74,7 +74,7 @@ may_join(GoflowExecution *ex, GoflowNode *node)
 		node->type == GOFLOW_TYPE_TRY || node->type == GOFLOW_TYPE_PARALLEL ||
 		node->type == GOFLOW_TYPE_SIGNAL)
 		return true;
-	if (ex->alone)
+	if (ex->alone || goflow_mark_strikes(&ex->row->id, node->index) > 0)
 		return false;
 	switch (goflow_speed_get(ex->definition->workflow_id, node->index))
 	{
@@ -135,6 +135,8 @@ run_node(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 	if (run->pending && run->pending->now.row.kind == GOFLOW_PENDING_RETRY)
 		goflow_pending_end(ex, run->pending);
 	goflow_execution_track(ex, node->index);
+	if (!ex->is_inline)
+		goflow_mark_node(&ex->row->id, node->index);
 
 	INSTR_TIME_SET_CURRENT(before);
 	if (!execute(ex, frame, node))
@@ -234,7 +236,10 @@ wind_up(Position *at)
 		{
 			at->node = ex->definition->nodes[at->compensation->node];
 			if (!ex->is_inline)
+			{
+				goflow_mark_node(&ex->row->id, at->node->index);
 				goflow_session_node_begin(&at->node->settings, false, 0);
+			}
 			goflow_compensate_run(ex, at->compensation);
 			if (!ex->is_inline)
 				goflow_session_node_end();

@@ -205,6 +205,7 @@ goflow_database_forget(Oid oid)
 	}
 	goflow_unlock();
 	goflow_tracker_forget(oid);
+	goflow_mark_forget(oid, NULL);
 }
 
 /* Terminates what runs in a database.  True if there was nothing left. */

@@ -15,6 +15,7 @@
  *	worker.c	main loop of a worker: takes work from its pool, calls the engine
  *	waiter.c	backends that wait for an execution
  *	speed.c		learned speed of nodes
+ *	mark.c		what each worker ran when the server crashed
  *	health.c	goflow.health() and goflow.installed()
  *	utility.c	ProcessUtility hook: statements that goflow must know of
  */
@@ -158,6 +159,15 @@ extern void goflow_speed_set(int workflow_id, int node, GoflowSpeed speed);
 extern void goflow_waiter_begin(const pg_uuid_t *execution_id); /* then look, then WaitLatch */
 extern void goflow_waiter_end(void);
 extern void goflow_waiter_wake(const pg_uuid_t *execution_id);	/* by the driver after commit; cheap with no waiters */
+
+/*
+ * mark.c, for a worker: what it runs, should the server crash; and how often it
+ * crashed while a node of an execution ran.
+ */
+extern void goflow_mark_node(const pg_uuid_t *execution_id, int node);
+extern void goflow_mark_commit(void);
+extern int	goflow_mark_strikes(const pg_uuid_t *execution_id, int node);
+extern void goflow_mark_forget(Oid database, const pg_uuid_t *execution_id);
 
 /* ---- utility.c ---- */
 

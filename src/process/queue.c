@@ -499,7 +499,7 @@ goflow_queue_is_alone(const pg_uuid_t *execution_id)
 
 	goflow_lock(LW_SHARED);
 	entry = my_claim(execution_id);
-	alone = entry && entry->alone;
+	alone = entry && (entry->alone || goflow_mark_is_suspect_locked(MyDatabaseId, execution_id));
 	goflow_unlock();
 	return alone;
 }
@@ -782,6 +782,7 @@ goflow_queue_node_done(Oid role, int priority)
 		pg_uuid_t	execution_id = goflow_my_slot->instance.execution_id;
 
 		forget_loss(find_loss(MyDatabaseId, &goflow_my_slot->instance));
+		goflow_mark_acquit_locked(MyDatabaseId, &execution_id, goflow_my_slot->instance.node);
 		goflow_slot_clear_instance_locked(goflow_my_slot);
 		/* this worker looks for work next, and may drive the execution itself */
 		goflow_queue_wake_locked(MyDatabaseId, &execution_id, role, priority,

@@ -343,6 +343,14 @@ extern void goflow_process_left_locked(pid_t pid);
 extern void goflow_trouble_note(GoflowTrouble *trouble, const char *reason);
 extern void goflow_trouble_clear(GoflowTrouble *trouble);
 
+/* ---- mark.c ---- */
+extern void goflow_mark_startup(void);
+extern void goflow_mark_attach(void);
+extern void goflow_mark_claims(const pg_uuid_t *executions, int n);
+extern void goflow_mark_clear(void);
+extern bool goflow_mark_is_suspect_locked(Oid database, const pg_uuid_t *execution_id);
+extern void goflow_mark_acquit_locked(Oid database, const pg_uuid_t *execution_id, int node);
+
 /* ---- wake.c: used by utility.c ---- */
 extern void goflow_wake_channel(const pg_uuid_t *execution_id, bool listen);
 extern void goflow_wake_no_channels(void);

@@ -105,5 +105,7 @@ goflow_shmem_startup(void)
 	goflow_tracker_shmem_init();
 	goflow_ring_shmem_init();
 	goflow_channel_shmem_init();
+	if (!IsUnderPostmaster)
+		goflow_mark_startup();
 	LWLockRelease(AddinShmemInitLock);
 }

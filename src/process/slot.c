@@ -162,6 +162,7 @@ worker_exit(int code, Datum arg)
 
 	if (slot == NULL)
 		return;
+	goflow_mark_clear();
 	goflow_lock(LW_EXCLUSIVE);
 	/* one that was terminated while it connected did not fail */
 	failed = !slot->has_connected && !goflow_terminated;
@@ -201,7 +202,10 @@ goflow_slot_attach(int index, uint32 generation)
 	}
 	goflow_unlock();
 	if (accepted)
+	{
+		goflow_mark_attach();
 		before_shmem_exit(worker_exit, (Datum) 0);
+	}
 	return accepted;
 }
 

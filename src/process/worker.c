@@ -189,6 +189,7 @@ take_and_run(void)
 	switch (goflow_queue_take(executions, GOFLOW_MAX_CLAIMS, &n, &instance))
 	{
 		case GOFLOW_WORK_DRIVE:
+			goflow_mark_claims(executions, n);
 			goflow_engine_drive(executions, n);
 			break;
 		case GOFLOW_WORK_NODE:
@@ -200,6 +201,7 @@ take_and_run(void)
 			wait_for_work();
 			break;
 	}
+	goflow_mark_clear();
 }
 
 /* After an error that the engine let through. */
@@ -210,6 +212,7 @@ recover(void)
 	HOLD_INTERRUPTS();
 	disable_all_timeouts(false);
 	QueryCancelPending = false;
+	goflow_mark_clear();
 	EmitErrorReport();
 	AbortOutOfAnyTransaction();
 	MemoryContextSwitchTo(TopMemoryContext);

@@ -1,0 +1,394 @@
+/*
+ * mark.c
+ *		What each worker ran when the server crashed.
+ *
+ * A node that takes the server down (a bug in somebody's C function, memory
+ * that the kernel does not grant and kills for) must not do so for ever: all
+ * of the server's memory is new after a crash, and its execution would be
+ * driven again.  So each worker leaves a mark of what it runs, in a file that
+ * is mapped into memory: a mark costs a few stores and no system call, and
+ * what was stored is there whatever becomes of the processes.  (When the machine
+ * goes down it may not be; that is nobody's fault.)
+ *
+ * When one process crashes, the postmaster ends all others with SIGQUIT.  The
+ * handler of a worker excuses its mark.  So a mark that is neither cleared nor
+ * excused is that of a process which was killed, or which killed itself.  At the
+ * next start it becomes
+ *
+ *	-	a strike for the node, if the worker ran one.  A node with a strike runs
+ *		in node mode, is named in the log, and fails when it has three;
+ *	-	a suspicion of all its executions, if it was at a batch's commit (of a
+ *		deferred trigger, say): they run their next nodes one by one, until one
+ *		of them has committed.
+ *
+ * The file is in pg_stat_tmp, which base backups leave out: a copy of the server
+ * did not crash.  If it can't be used, anonymous memory takes its place, which
+ * outlives a crash but not the postmaster.
+ *
+ * A worker writes its own mark, without a lock.  Strikes and suspects change at
+ * server start, and under goflow's lock; the counts of them are read as hints.
+ */
+#include "postgres.h"
+
+#include "process/shared.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/interrupt.h"
+#include "storage/fd.h"
+
+#define MARKS_FILE PG_STAT_TMP_DIR "/goflow_marks"
+#define MARKS_MAGIC 0x676f6601
+
+#define MAX_STRIKES 64
+#define MAX_SUSPECTS 256
+
+/* Not a node: the commit of a batch. */
+#define NODE_COMMIT (-1)
+
+typedef enum MarkState
+{
+	MARK_NONE,
+	MARK_RUNNING,
+	MARK_EXCUSED
+} MarkState;
+
+/* What a worker runs. */
+typedef struct Mark
+{
+	volatile sig_atomic_t state;
+	Oid			database;
+	pg_uuid_t	execution_id;
+	int			node;
+	int			nclaims;
+	pg_uuid_t	claims[GOFLOW_MAX_CLAIMS];
+} Mark;
+
+/* How often the server crashed while a node ran. */
+typedef struct Strike
+{
+	int			count;			/* 0: free */
+	Oid			database;
+	pg_uuid_t	execution_id;
+	int			node;
+	TimestampTz at;				/* of the last one */
+} Strike;
+
+/* An execution that may have a node which crashes the server as it commits. */
+typedef struct Suspect
+{
+	Oid			database;		/* InvalidOid: free */
+	pg_uuid_t	execution_id;
+} Suspect;
+
+typedef struct Marks
+{
+	uint32		magic;
+	int			nslots;
+	int			nstrikes;
+	int			nsuspects;
+	Strike		strikes[MAX_STRIKES];
+	Suspect		suspects[MAX_SUSPECTS];
+	Mark		marks[FLEXIBLE_ARRAY_MEMBER];
+} Marks;
+
+static Marks *marks = NULL;
+static Mark *my_mark = NULL;
+
+/* ---- at server start ---- */
+
+static Size
+marks_size(void)
+{
+	return offsetof(Marks, marks) + mul_size(goflow_control->nslots, sizeof(Mark));
+}
+
+/* Of the size that is needed, all of it on disk: a hole could be filled too late. */
+static bool
+fill_file(int fd)
+{
+	struct stat status;
+	Size		size = marks_size();
+	char		zeros[BLCKSZ] = {0};
+
+	if (fstat(fd, &status) != 0)
+		return false;
+	if (status.st_size == (off_t) size)
+		return true;
+	if (ftruncate(fd, 0) != 0)
+		return false;
+	for (Size done = 0; done < size;)
+	{
+		ssize_t		written = write(fd, zeros, Min(sizeof(zeros), size - done));
+
+		if (written <= 0)
+			return false;
+		done += written;
+	}
+	return true;
+}
+
+static void
+map_file(void)
+{
+	int			fd = BasicOpenFile(MARKS_FILE, O_RDWR | O_CREAT | PG_BINARY);
+	void	   *memory = MAP_FAILED;
+
+	if (fd >= 0)
+	{
+		if (fill_file(fd))
+			memory = mmap(NULL, marks_size(), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+		if (memory == MAP_FAILED)
+			ereport(LOG,
+					(errcode_for_file_access(),
+					 errmsg("could not use file \"%s\": %m", MARKS_FILE),
+					 errdetail("What goflow ran when the server crashed is not known after a restart of it.")));
+		close(fd);
+	}
+	if (memory == MAP_FAILED)
+		memory = mmap(NULL, marks_size(), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (memory == MAP_FAILED)
+		ereport(FATAL,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("could not map memory for goflow: %m")));
+	marks = memory;
+	if (marks->magic != MARKS_MAGIC || marks->nslots != goflow_control->nslots)
+	{
+		memset(marks, 0, marks_size());
+		marks->nslots = goflow_control->nslots;
+		marks->magic = MARKS_MAGIC;
+	}
+}
+
+static Strike *
+find_strike(Oid database, const pg_uuid_t *execution_id, int node)
+{
+	for (int i = 0; i < MAX_STRIKES; i++)
+	{
+		Strike	   *strike = &marks->strikes[i];
+
+		if (strike->count > 0 && strike->database == database && strike->node == node &&
+			goflow_uuid_equal(&strike->execution_id, execution_id))
+			return strike;
+	}
+	return NULL;
+}
+
+/* A free place, or that of the strike which is the longest ago. */
+static Strike *
+get_strike(void)
+{
+	Strike	   *oldest = &marks->strikes[0];
+
+	for (int i = 0; i < MAX_STRIKES; i++)
+	{
+		Strike	   *strike = &marks->strikes[i];
+
+		if (strike->count == 0)
+		{
+			marks->nstrikes++;
+			return strike;
+		}
+		if (strike->at < oldest->at)
+			oldest = strike;
+	}
+	oldest->count = 0;
+	return oldest;
+}
+
+static void
+add_strike(const Mark *mark)
+{
+	Strike	   *strike = find_strike(mark->database, &mark->execution_id, mark->node);
+
+	if (strike == NULL)
+	{
+		strike = get_strike();
+		strike->database = mark->database;
+		strike->execution_id = mark->execution_id;
+		strike->node = mark->node;
+	}
+	strike->count++;
+	strike->at = GetCurrentTimestamp();
+}
+
+static void
+add_suspects(const Mark *mark)
+{
+	for (int i = 0, free = 0; i < mark->nclaims; i++)
+	{
+		while (free < MAX_SUSPECTS && OidIsValid(marks->suspects[free].database))
+			free++;
+		if (free == MAX_SUSPECTS)
+			break;
+		marks->suspects[free].database = mark->database;
+		marks->suspects[free].execution_id = mark->claims[i];
+		marks->nsuspects++;
+	}
+}
+
+/* In the postmaster, at its start and after each crash: no other process runs. */
+void
+goflow_mark_startup(void)
+{
+	if (marks == NULL)
+		map_file();
+	for (int i = 0; i < marks->nslots; i++)
+	{
+		Mark	   *mark = &marks->marks[i];
+
+		if (mark->state == MARK_RUNNING && mark->node == NODE_COMMIT)
+			add_suspects(mark);
+		else if (mark->state == MARK_RUNNING)
+			add_strike(mark);
+		mark->state = MARK_NONE;
+	}
+}
+
+/* ---- in a worker ---- */
+
+static void
+handle_sigquit(SIGNAL_ARGS)
+{
+	if (my_mark->state == MARK_RUNNING)
+		my_mark->state = MARK_EXCUSED;
+	SignalHandlerForCrashExit(postgres_signal_arg);
+}
+
+/* Once in a worker's life, when it has its slot. */
+void
+goflow_mark_attach(void)
+{
+	my_mark = &marks->marks[goflow_my_slot - goflow_control->slots];
+	my_mark->state = MARK_NONE;
+	my_mark->database = goflow_my_slot->database;
+	my_mark->nclaims = 0;
+	pqsignal(SIGQUIT, handle_sigquit);
+}
+
+/* The executions that are driven next. */
+void
+goflow_mark_claims(const pg_uuid_t *executions, int n)
+{
+	memcpy(my_mark->claims, executions, n * sizeof(pg_uuid_t));
+	my_mark->nclaims = n;
+}
+
+/* A node is about to run. */
+void
+goflow_mark_node(const pg_uuid_t *execution_id, int node)
+{
+	my_mark->state = MARK_NONE;
+	pg_compiler_barrier();
+	my_mark->execution_id = *execution_id;
+	my_mark->node = node;
+	pg_compiler_barrier();
+	my_mark->state = MARK_RUNNING;
+}
+
+/* A batch is about to commit. */
+void
+goflow_mark_commit(void)
+{
+	my_mark->node = NODE_COMMIT;
+	pg_compiler_barrier();
+	my_mark->state = MARK_RUNNING;
+}
+
+void
+goflow_mark_clear(void)
+{
+	if (my_mark)
+		my_mark->state = MARK_NONE;
+}
+
+/* How often the server crashed while this node of the execution ran. */
+int
+goflow_mark_strikes(const pg_uuid_t *execution_id, int node)
+{
+	Strike	   *strike;
+	int			count;
+
+	if (((volatile Marks *) marks)->nstrikes == 0)
+		return 0;
+	goflow_lock(LW_SHARED);
+	strike = find_strike(MyDatabaseId, execution_id, node);
+	count = strike ? strike->count : 0;
+	goflow_unlock();
+	return count;
+}
+
+/* Was the execution part of a commit at which the server crashed, and not again since? */
+bool
+goflow_mark_is_suspect_locked(Oid database, const pg_uuid_t *execution_id)
+{
+	for (int i = 0; marks->nsuspects > 0 && i < MAX_SUSPECTS; i++)
+		if (marks->suspects[i].database == database &&
+			goflow_uuid_equal(&marks->suspects[i].execution_id, execution_id))
+			return true;
+	return false;
+}
+
+static void
+acquit_suspect(Oid database, const pg_uuid_t *execution_id)
+{
+	for (int i = 0; marks->nsuspects > 0 && i < MAX_SUSPECTS; i++)
+	{
+		Suspect    *suspect = &marks->suspects[i];
+
+		if (suspect->database != database ||
+			(execution_id && !goflow_uuid_equal(&suspect->execution_id, execution_id)))
+			continue;
+		suspect->database = InvalidOid;
+		marks->nsuspects--;
+	}
+}
+
+static void
+forget_strike(Strike *strike)
+{
+	strike->count = 0;
+	marks->nstrikes--;
+}
+
+/*
+ * A node has ended: its execution is no suspect any more, and the node itself
+ * begins anew.  One that was fenced remains so, however often it is retried.
+ */
+void
+goflow_mark_acquit_locked(Oid database, const pg_uuid_t *execution_id, int node)
+{
+	Strike	   *strike = NULL;
+
+	if (marks->nstrikes > 0)
+		strike = find_strike(database, execution_id, node);
+	if (strike && strike->count < GOFLOW_MAX_LOSSES)
+		forget_strike(strike);
+	acquit_suspect(database, execution_id);
+}
+
+/* An execution has ended; NULL: its database is gone. */
+void
+goflow_mark_forget(Oid database, const pg_uuid_t *execution_id)
+{
+	volatile Marks *hint = marks;
+
+	if (hint->nstrikes == 0 && hint->nsuspects == 0)
+		return;
+	goflow_lock(LW_EXCLUSIVE);
+	for (int i = 0; marks->nstrikes > 0 && i < MAX_STRIKES; i++)
+	{
+		Strike	   *strike = &marks->strikes[i];
+
+		if (strike->count > 0 && strike->database == database &&
+			(execution_id == NULL || goflow_uuid_equal(&strike->execution_id, execution_id)))
+			forget_strike(strike);
+	}
+	acquit_suspect(database, execution_id);
+	goflow_unlock();
+}
