@@ -49,7 +49,7 @@ SELECT goflow.define('month_end', goflow.workflow(
   goflow.raise('unclean', code => '22000', message => $$ 'the checks found: ' || checks.results::text $$, after => 'clean:false'),
 
   goflow.loop('companies', 'SELECT c.name FROM ledger.company c ORDER BY c.name', "as" => 'c',
-    after => 'clean:true', collect => 'close.output', body =>
+    after => 'clean:true', parallel => 8, collect => 'close.output', body =>
     goflow.call('close', 'close_company', input => '{"month": "input.month", "company": "c.name"}',
       compensate => $$ DELETE FROM ledger.result r WHERE r.month = input.month AND r.company = c.name $$)),
 

@@ -55,7 +55,8 @@ CALL test.both($${
   "c": {"type": "sql", "after": "b", "sql": "SELECT 1 AS id", "compensate": "SELECT undo('c')"},
   "d": {"type": "sql", "after": "c", "sql": "SELECT 1 AS id", "compensate": "SELECT undo('d')"},
   "e": {"type": "raise", "after": "d", "message": "'first'"}}$$, reset => :'reset');
-SELECT by, state, test.error(error) FROM test.runs ORDER BY by;
+SELECT by, state, test.error(error), jsonb_array_length(error -> 'undo_errors') AS undo_errors,
+       test.error(error -> 'undo_errors' -> 0) AS undo_error, error -> 'undo_errors' -> 0 ->> 'node' AS node FROM test.runs ORDER BY by;
 SELECT what FROM done ORDER BY id;
 TRUNCATE done;
 SELECT by, c.seq, c.done_at IS NOT NULL AS done, test.error(c.error) FROM test.runs, goflow.compensation c WHERE execution_id = execution ORDER BY 1, 2;
@@ -68,6 +69,26 @@ DO $$ BEGIN FOR i IN 1..1000 LOOP EXIT WHEN EXISTS (SELECT FROM pg_stat_activity
 SELECT goflow.cancel(execution) FROM test.runs;
 CALL test.wait();
 SELECT node, state, result FROM test.journal;
+SELECT what FROM done ORDER BY id;
+TRUNCATE done;
+-- A cancel while the execution fails: what it has to finish goes on, then it ends as cancelled.
+CREATE TABLE flag (name text PRIMARY KEY);
+CREATE FUNCTION raise_flag(name text) RETURNS text LANGUAGE sql AS $$ INSERT INTO compensate_test.flag VALUES (name) RETURNING name $$;
+CREATE FUNCTION until_flag(text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN FOR i IN 1..2000 LOOP EXIT WHEN EXISTS (SELECT FROM compensate_test.flag WHERE name = $1); PERFORM pg_sleep(0.01); END LOOP; RETURN $1; END $$;
+CALL test.start($${
+  "a": {"type": "sql", "sql": "SELECT 1 AS id", "compensate": "SELECT undo('a')"},
+  "t": {"type": "try", "after": "a", "body": {"nodes": {"s": {"type": "delay", "for": "'1 hour'"}}},
+        "finally": {"nodes": {"f1": {"type": "sql", "sql": "SELECT raise_flag('finally') AS v"},
+                              "f2": {"type": "sql", "after": "f1", "sql": "SELECT until_flag('cancelled') AS v"},
+                              "f3": {"type": "sql", "after": "f2", "sql": "INSERT INTO done (what) VALUES ('finally')"}}}},
+  "r": {"type": "sql", "after": "a", "sql": "SELECT 1 / 0 AS x"}}$$);
+SELECT until_flag('finally');
+SELECT goflow.cancel(execution, 'enough') FROM test.runs;
+SELECT raise_flag('cancelled');
+CALL test.wait();
+SELECT node, state, result FROM test.journal ORDER BY node COLLATE "C";
+SELECT error ->> 'detail' AS detail, test.error(error -> 'cause') AS cause, error -> 'cause' ->> 'node' AS node FROM test.runs;
 SELECT what FROM done ORDER BY id;
 TRUNCATE done;
 -- Many: each is undone once, however many batches it takes.

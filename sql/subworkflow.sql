@@ -66,6 +66,29 @@ CALL until_it_sleeps();
 SELECT goflow.cancel(execution, 'not needed') FROM goflow.executions WHERE parent = (SELECT execution FROM test.runs);
 CALL test.wait();
 SELECT node, state, result FROM test.journal;
+-- What a child completes while its parent fails is undone, too: all that completed and nothing else.
+CREATE TABLE closed (id serial, what text, i int);
+SELECT goflow.define('sub_close', '{"input": {"i": "int"}, "nodes": {
+   "c": {"type": "sql", "sql": "INSERT INTO subworkflow_test.closed (what, i) SELECT ''done'', input.i FROM pg_sleep(0.002 * input.i)"}}}') > 0 AS ok;
+CREATE PROCEDURE close_all() LANGUAGE plpgsql AS $$
+BEGIN
+	FOR n IN 1..20 LOOP
+		TRUNCATE subworkflow_test.closed;
+		CALL test.start(jsonb_build_object('l', '{"type": "loop", "repeat": 6, "parallel": 6, "body": {"nodes": {
+		   "w": {"type": "workflow", "workflow": "sub_close", "input": {"i": "loop.index"},
+		         "compensate": "INSERT INTO subworkflow_test.closed (what, i) VALUES (''undone'', loop.index)"},
+		   "bad": {"type": "sql", "after": "w", "sql": "SELECT 1 / (loop.index - 2) AS x"}}}}'::jsonb));
+		CALL test.wait();
+		IF EXISTS (SELECT i FROM subworkflow_test.closed GROUP BY i HAVING array_agg(what ORDER BY id) <> '{done,undone}') OR
+		   NOT EXISTS (SELECT FROM subworkflow_test.closed WHERE i = 2) OR
+		   EXISTS (SELECT FROM goflow.executions e, test.runs r WHERE e.parent = r.execution AND e.finished_at IS NULL) THEN
+			RAISE NOTICE 'round %: %', n, (SELECT string_agg(what || ' ' || i, ', ' ORDER BY id) FROM subworkflow_test.closed);
+		END IF;
+		COMMIT;
+	END LOOP;
+END $$;
+CALL close_all();
+SELECT state, test.error(error) FROM test.runs;
 -- A failed child is tried again as another execution.
 CREATE SEQUENCE tries;
 SELECT goflow.define('second_time', '{"nodes": {"s": {"type": "sql", "sql": "SELECT 1 / (nextval(''subworkflow_test.tries'') - 1) AS v"}}, "output": {"v": "s.v"}}') > 0 AS ok;

@@ -33,14 +33,7 @@ complete(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 	TimestampTz started_at = pending->now.row.started_at;
 	int64		duration = GetCurrentTimestamp() - started_at;
 
-	if (node->aggregate != GOFLOW_AGGREGATE_NONE && node->type != GOFLOW_TYPE_PARALLEL)
-	{
-		GoflowNodeRun *run = goflow_run(frame, node);
-		Jsonb	   *joined = goflow_cascade_aggregate(ex, frame, node);
-
-		run->values[node->ncolumns - 1] = joined ? JsonbPGetDatum(joined) : (Datum) 0;
-		run->nulls[node->ncolumns - 1] = joined == NULL;
-	}
+	goflow_node_set_aggregate(ex, frame, node);
 	goflow_pending_end(ex, pending);
 	goflow_execution_record(ex, frame, node, GOFLOW_NODE_COMPLETED, started_at,
 							(int) Min(duration, PG_INT32_MAX), NULL);

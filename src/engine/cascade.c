@@ -73,7 +73,7 @@ goflow_cascade_make_step(GoflowFrame *frame, GoflowNode *node)
 	append_ready(frame, node);
 }
 
-/* A node is to end without having run to its end. */
+/* A node is to end without having run to its end; what it has begun ends first. */
 void
 goflow_cascade_cancel_node(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 {
@@ -82,6 +82,11 @@ goflow_cascade_cancel_node(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *
 	if (run->pending && run->pending->now.row.kind == GOFLOW_PENDING_BODIES)
 	{
 		goflow_body_wind(ex, frame, node, GOFLOW_UNWIND_CANCEL, NULL, -1);
+		return;
+	}
+	if (run->pending && run->pending->now.row.kind == GOFLOW_PENDING_WORKFLOW)
+	{
+		goflow_child_cancel(ex, frame, node);
 		return;
 	}
 	if (run->state == GOFLOW_NODE_RUNNING && !run->to_offer && run->pending == NULL)
@@ -100,10 +105,7 @@ goflow_cascade_cancel_node(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *
 	}
 	if (run->pending)
 	{
-		if (run->pending->now.row.kind == GOFLOW_PENDING_WORKFLOW)
-			goflow_child_cancel(ex, run->pending);
-		else
-			goflow_wait_cancel(ex, run->pending);
+		goflow_wait_cancel(ex, run->pending);
 		goflow_pending_end(ex, run->pending);
 	}
 	run->to_offer = false;

@@ -6,6 +6,10 @@
  * started in the transaction of the node, and wakes its parent when it ends
  * (driver.c).  The parent waits without a worker: a pending with the child's
  * id is all that is left of it.  In run() the child runs inline, too.
+ *
+ * A child whose parent does not need it any more, or waited too long, is asked
+ * to end, and then waited for: it may complete before it hears of that, and
+ * what has completed has to be undone.
  */
 #include "postgres.h"
 
@@ -176,16 +180,30 @@ goflow_child_begin(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 	return false;
 }
 
-void
-goflow_child_cancel(GoflowExecution *ex, GoflowPending *pending)
+/* Asks a child to end; unwind says what becomes of the node then, unless the child completes. */
+static void
+end_child(GoflowPending *pending, GoflowExecutionRow *row, char unwind, const char *reason)
 {
-	GoflowExecutionRow *row = goflow_execution_read(pending->now.row.child);
+	bool		is_asked = pending->now.row.unwind != GOFLOW_UNWIND_NONE;
 
-	if (row == NULL || goflow_execution_is_finished(row->state))
+	pending->now.row.unwind = unwind;
+	pending->now.dirty = true;
+	if (is_asked || row == NULL || goflow_execution_is_finished(row->state))
 		return;
-	goflow_request_insert(&row->id, GOFLOW_REQUEST_CANCEL, "its parent does not need it any more");
+	goflow_request_insert(&row->id, GOFLOW_REQUEST_CANCEL, reason);
 	goflow_wake_execution(&row->id, row->run_as, GOFLOW_MAX_PRIORITY);
 	goflow_wake_cancel(&row->id);
+}
+
+/* The node is to end.  It does when its child has. */
+void
+goflow_child_cancel(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
+{
+	GoflowPending *pending = goflow_run(frame, node)->pending;
+
+	end_child(pending, goflow_execution_read(pending->now.row.child), GOFLOW_UNWIND_CANCEL,
+			  "its parent does not need it any more");
+	goflow_cascade_make_step(frame, node);
 }
 
 /* What is asked of an execution is asked of those that it waits for, too. */
@@ -218,21 +236,31 @@ goflow_child_step(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 	TimestampTz started_at = pending->now.row.started_at;
 	int			duration = (int) Min(GetCurrentTimestamp() - started_at, PG_INT32_MAX);
 	GoflowExecutionRow *row = goflow_execution_read(pending->now.row.child);
+	char		unwind = pending->now.row.unwind;
 	MemoryContext old;
 	Jsonb	   *error = NULL;
 
 	run->is_stepping = false;
 	if (row && !goflow_execution_is_finished(row->state))
 	{
-		if (pending->now.row.due_at == 0 || pending->now.row.due_at > GetCurrentTimestamp())
-			return;
-		goflow_child_cancel(ex, pending);
+		if (unwind == GOFLOW_UNWIND_NONE && pending->now.row.due_at != 0 &&
+			pending->now.row.due_at <= GetCurrentTimestamp())
+			end_child(pending, row, GOFLOW_UNWIND_FAIL, "its parent has waited too long");
+		return;
 	}
 	if (row && (row->state == GOFLOW_EXECUTION_COMPLETED || row->state == GOFLOW_EXECUTION_PARTIAL))
 	{
 		set_result(frame, node, &row->id, row->output);
+		goflow_node_set_aggregate(ex, frame, node);
 		goflow_pending_end(ex, pending);
 		goflow_execution_record(ex, frame, node, GOFLOW_NODE_COMPLETED, started_at, duration, NULL);
+		goflow_cascade_ended(ex, frame, node);
+		return;
+	}
+	if (unwind == GOFLOW_UNWIND_CANCEL)
+	{
+		goflow_pending_end(ex, pending);
+		goflow_execution_record(ex, frame, node, GOFLOW_NODE_CANCELLED, started_at, duration, NULL);
 		goflow_cascade_ended(ex, frame, node);
 		return;
 	}
@@ -241,7 +269,7 @@ goflow_child_step(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 	if (row == NULL)
 		error = goflow_error_make(ERRCODE_GOFLOW_UNKNOWN_EXECUTION, "the execution that it started has gone",
 								  NULL, node, run->attempt);
-	else if (!goflow_execution_is_finished(row->state))
+	else if (unwind == GOFLOW_UNWIND_FAIL)
 		error = goflow_error_make(ERRCODE_GOFLOW_EXECUTION_TIMEOUT,
 								  psprintf("node \"%s\" timed out", node->path), NULL, node, run->attempt);
 	else

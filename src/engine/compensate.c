@@ -7,7 +7,8 @@
  * they came from may be long gone.  When frame 0 has been stopped, the rows
  * are undone in reverse order of completion, each in a subtransaction of its
  * own together with the mark that it is done, so none is undone twice.  An
- * undo that fails leaves its error in its row, and the others go on.
+ * undo that fails leaves its error in its row and in that of the execution, and
+ * the others go on.
  */
 #include "postgres.h"
 
@@ -116,6 +117,14 @@ goflow_compensate_done(GoflowExecution *ex, GoflowCompensationRow *row, Jsonb *e
 {
 	row->done_at = GetCurrentTimestamp();
 	row->error = error;
+	if (error)
+	{
+		MemoryContext old = MemoryContextSwitchTo(ex->context);
+		GoflowFrameState *root = &ex->root->now;
+
+		root->error = goflow_error_with_undo(root->error, error);
+		MemoryContextSwitchTo(old);
+	}
 	goflow_writes_add(ex->writes, GOFLOW_WRITE_COMPENSATION, row);
 	ex->now.compensated++;
 }

@@ -194,7 +194,38 @@ note_frame(GoflowFrameRow *row)
 	frame->tid = row->tid;
 }
 
-/* Loads an claim and decides what needs no node: requests, results of helpers. */
+/*
+ * Somebody asked for it.  One that is failing and has bodies to finish goes on
+ * with these, as it would have to in any case, and ends as cancelled.
+ */
+static void
+cancel(GoflowExecution *ex)
+{
+	GoflowFrameState *root = &ex->root->now;
+	MemoryContext old;
+	Jsonb	   *error;
+
+	if (root->unwind == GOFLOW_UNWIND_CANCEL)
+		return;
+	old = MemoryContextSwitchTo(ex->context);
+	error = goflow_error_make(ERRCODE_GOFLOW_EXECUTION_CANCELLED, "execution was cancelled",
+							  ex->cancel_reason, NULL, 0);
+	if (root->unwind != GOFLOW_UNWIND_NONE)
+		error = goflow_error_with_cause(error, root->error);
+	MemoryContextSwitchTo(old);
+	if (root->unwind != GOFLOW_UNWIND_NONE)
+	{
+		root->unwind = GOFLOW_UNWIND_CANCEL;
+		root->error = error;
+		return;
+	}
+	ex->started = true;
+	if (ex->row->started_at == 0)
+		ex->row->started_at = GetCurrentTimestamp();
+	goflow_frame_stop(ex, ex->root, GOFLOW_UNWIND_CANCEL, error, -1);
+}
+
+/* Loads a claim and decides what needs no node: requests, results of helpers. */
 static void
 load_claim(Claim *claim, GoflowWrites *writes)
 {
@@ -230,18 +261,8 @@ load_claim(Claim *claim, GoflowWrites *writes)
 		return;
 	if (ex->started)
 		goflow_execution_resume(ex);
-	if (ex->cancel_requested && ex->root->now.unwind == GOFLOW_UNWIND_NONE)
-	{
-		MemoryContext old = MemoryContextSwitchTo(ex->context);
-		Jsonb	   *error = goflow_error_make(ERRCODE_GOFLOW_EXECUTION_CANCELLED,
-											  "execution was cancelled", ex->cancel_reason, NULL, 0);
-
-		MemoryContextSwitchTo(old);
-		ex->started = true;
-		if (ex->row->started_at == 0)
-			ex->row->started_at = GetCurrentTimestamp();
-		goflow_frame_stop(ex, ex->root, GOFLOW_UNWIND_CANCEL, error, -1);
-	}
+	if (ex->cancel_requested)
+		cancel(ex);
 }
 
 /* Once in a worker's life. */
@@ -636,11 +657,7 @@ check_losses(const GoflowInstance *instance, GoflowNode *node)
 		return;
 	goflow_speed_set(node->definition->workflow_id, node->index, GOFLOW_SPEED_SLOW);
 	if (losses >= GOFLOW_MAX_LOSSES)
-		ereport(ERROR,
-				(errcode(ERRCODE_GOFLOW_WORKER_LOST),
-				 errmsg("node \"%s\" was lost %d times together with its worker", node->path, losses),
-				 errdetail("Each time the worker was terminated while the node ran."),
-				 errhint("See whether the node terminates its own process, and the server's log.")));
+		goflow_error_lost(node->definition, node, losses);
 }
 
 /*
@@ -812,6 +829,7 @@ try_node(const GoflowInstance *instance, bool may_repeat, volatile int *priority
 			run->attempt = instance->attempt;
 			run->seq = instance->seq;
 			ex->now.seq = Max(ex->now.seq, instance->seq);
+			ex->is_shared = true;
 			if (run->pending)
 				goflow_pending_end(ex, run->pending);	/* the retry has come */
 			if (SPI_connect() != SPI_OK_CONNECT)

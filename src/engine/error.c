@@ -3,7 +3,9 @@
  *		Errors as they are kept in the journal (jsonb), and raised again.
  *
  * Keys: code (SQLSTATE), message, detail, hint, context, node, attempt; those
- * without a value are left out.
+ * without a value are left out.  The error of an execution can have two more:
+ * undo_errors, of compensations that failed, and cause, the error that it was
+ * failing with when it was cancelled.
  */
 #include "postgres.h"
 
@@ -102,6 +104,41 @@ goflow_error_field(Jsonb *error, int field)
 	return get(error, key_of[field]);
 }
 
+/* The same error with one more key. */
+static Jsonb *
+with_key(Jsonb *error, char *key, Jsonb *value)
+{
+	Datum		datum = JsonbPGetDatum(value);
+	Oid			type = JSONBOID;
+	bool		isnull = false;
+	Jsonb	   *more = goflow_fields_to_jsonb(&key, &type, 1, &datum, &isnull);
+
+	return DatumGetJsonbP(DirectFunctionCall2(jsonb_concat, JsonbPGetDatum(error),
+											  JsonbPGetDatum(more)));
+}
+
+Jsonb *
+goflow_error_with_cause(Jsonb *error, Jsonb *cause)
+{
+	return with_key(error, "cause", cause);
+}
+
+/* Adds the error of a compensation to that of its execution. */
+Jsonb *
+goflow_error_with_undo(Jsonb *error, Jsonb *undo)
+{
+	static const char *const key = "undo_errors";
+	JsonbValue	buffer;
+	JsonbValue *known = getKeyJsonValueFromContainer(&error->root, key, strlen(key), &buffer);
+	Jsonb	   *list = goflow_jsonb_array(list_make1(undo));
+
+	if (known)
+		list = DatumGetJsonbP(DirectFunctionCall2(jsonb_concat,
+												  JsonbPGetDatum(JsonbValueToJsonb(known)),
+												  JsonbPGetDatum(list)));
+	return with_key(error, unconstify(char *, key), list);
+}
+
 /* 0: none */
 int
 goflow_error_attempt(Jsonb *error)
@@ -113,6 +150,18 @@ goflow_error_attempt(Jsonb *error)
 	if (value == NULL || value->type != jbvNumeric)
 		return 0;
 	return DatumGetInt32(DirectFunctionCall1(numeric_int4, NumericGetDatum(value->val.numeric)));
+}
+
+/* Raises that workers were lost with a node, or (NULL) with the workflow's own expressions. */
+void
+goflow_error_lost(GoflowDefinition *definition, GoflowNode *node, int losses)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_GOFLOW_WORKER_LOST),
+			 node ? errmsg("node \"%s\" was lost %d times together with its worker", node->path, losses) :
+			 errmsg("workflow \"%s\" was lost %d times together with its worker", definition->name, losses),
+			 errdetail("Each time the worker was terminated while the node ran."),
+			 errhint("See whether the node terminates its own process, and the server's log.")));
 }
 
 /* Raises the error that an execution of this workflow ended with. */

@@ -392,6 +392,7 @@ load_instances(GoflowExecution *ex, const GoflowInstance *instances, int ninstan
 			continue;
 		if (run->pending)
 			continue;
+		ex->is_shared = true;
 		run->state = GOFLOW_NODE_RUNNING;
 		run->attempt = instances[i].attempt;
 		run->seq = instances[i].seq;

@@ -232,6 +232,7 @@ goflow_variable_assign(GoflowExecution *ex, GoflowFrame *frame, int variable, Go
 	row->frame = owner->id;
 	row->node = node ? node->index : -1;
 	row->assigned_at = GetCurrentTimestamp();
+	row->is_shared = ex->is_shared;
 	if (!isnull)
 		row->value = goflow_value_encode(field, value);
 	goflow_writes_add(ex->writes, GOFLOW_WRITE_VARIABLE, row);

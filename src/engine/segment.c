@@ -35,6 +35,8 @@ typedef struct Position
 	GoflowNode *node;			/* NULL: the workflow itself, or a task of a frame */
 	GoflowCompensationRow *compensation;	/* being undone, or NULL */
 	int			ran;			/* nodes run in this segment */
+	GoflowInstance instance;	/* what runs now, by name */
+	int			losses;			/* of workers with it */
 } Position;
 
 static void
@@ -192,6 +194,41 @@ do_task(GoflowExecution *ex, GoflowFrame *frame)
 		goflow_session_node_end();
 }
 
+/*
+ * Names the code of users that is to run now.  If workers were lost with it
+ * again and again, it fails instead.
+ */
+static void
+enter(Position *at, GoflowFrame *frame, GoflowNode *node, int attempt)
+{
+	GoflowExecution *ex = at->ex;
+	GoflowInstance *instance = &at->instance;
+
+	if (ex->is_inline)
+		return;					/* the session is the caller's */
+	memset(instance, 0, sizeof(*instance));
+	instance->execution_id = ex->row->id;
+	instance->frame = frame ? frame->id : 0;
+	instance->node = node ? node->index : -1;
+	instance->attempt = attempt;
+	at->losses = goflow_queue_set_driven(instance);
+	if (at->losses >= GOFLOW_MAX_LOSSES)
+		goflow_error_lost(ex->definition, frame && !node ? frame->body->owner : node, at->losses);
+}
+
+/* It has ended, and so has whatever it did to this process. */
+static void
+leave(Position *at)
+{
+	if (at->ex->is_inline)
+		return;
+	CHECK_FOR_INTERRUPTS();
+	if (at->losses > 0)
+		goflow_queue_forget_losses(&at->instance);
+	at->losses = 0;
+	(void) goflow_queue_set_driven(NULL);
+}
+
 /* Frame 0 has ended, and nothing is left to undo. */
 static void
 finish(GoflowExecution *ex)
@@ -235,6 +272,7 @@ wind_up(Position *at)
 		if (at->compensation)
 		{
 			at->node = ex->definition->nodes[at->compensation->node];
+			enter(at, NULL, at->node, -1 - at->compensation->seq % PG_INT16_MAX);
 			if (!ex->is_inline)
 			{
 				goflow_mark_node(&ex->row->id, at->node->index);
@@ -243,6 +281,7 @@ wind_up(Position *at)
 			goflow_compensate_run(ex, at->compensation);
 			if (!ex->is_inline)
 				goflow_session_node_end();
+			leave(at);
 			return true;
 		}
 	}
@@ -295,7 +334,9 @@ run_nodes(Position *at, GoflowBudget *budget, bool only_one)
 		{
 			bool		is_first = at->frame->now.task == GOFLOW_FRAME_BEGIN && !at->frame->parent;
 
+			enter(at, at->frame, NULL, at->frame->now.task);
 			do_task(ex, at->frame);
+			leave(at);
 			if (is_first)
 				continue;		/* frame 0 is there whatever becomes of the first node */
 		}
@@ -316,14 +357,21 @@ run_nodes(Position *at, GoflowBudget *budget, bool only_one)
 		{
 			at->node = node;
 			if (goflow_run(at->frame, node)->is_stepping)
+			{
+				enter(at, at->frame, node, goflow_run(at->frame, node)->attempt);
 				step_node(ex, at->frame, node);
+			}
 			else if (may_join(ex, node))
+			{
+				enter(at, at->frame, node, Max(goflow_run(at->frame, node)->attempt, 1));
 				run_node(ex, at->frame, node);
+			}
 			else
 			{
 				offer(ex, at->frame, node);
 				continue;
 			}
+			leave(at);
 		}
 		at->ran++;
 		budget->nodes--;
@@ -392,6 +440,12 @@ judge(Position *at, ErrorData *error)
 	}
 
 	json = keep_error(at, error);
+	if (at->losses > 0)
+	{
+		/* it has failed, and may well have to be left by one more step */
+		goflow_queue_forget_losses(&at->instance);
+		at->losses = 0;
+	}
 	if (at->compensation)
 	{
 		goflow_compensate_done(ex, at->compensation, json);
@@ -452,6 +506,7 @@ goflow_segment_run(GoflowExecution *ex, GoflowBudget *budget)
 		at.frame = NULL;
 		at.compensation = NULL;
 		at.ran = 0;
+		at.losses = 0;
 		goflow_execution_save(ex);
 		context.previous = error_context_stack;
 		BeginInternalSubTransaction(NULL);
@@ -477,7 +532,10 @@ goflow_segment_run(GoflowExecution *ex, GoflowBudget *budget)
 			error_context_stack = caller_callback;
 			goflow_session_fuse_off();
 			if (!ex->is_inline)
+			{
 				goflow_session_allow_cancel(false);
+				(void) goflow_queue_set_driven(NULL);
+			}
 			MemoryContextSwitchTo(caller_context);
 			error = CopyErrorData();
 			FlushErrorState();

@@ -213,6 +213,7 @@ typedef struct GoflowExecution
 	bool		careful;		/* a subtransaction per node */
 	bool		alone;			/* a transaction per node, after an error of a whole batch */
 	bool		is_inline;		/* run() */
+	bool		is_shared;		/* others may run nodes of it at the same time */
 	bool		started;		/* its first segment is done */
 	bool		inactive;		/* was finished, or not this database's, when it was loaded */
 	bool		must_commit;	/* nothing more may run before what is buffered is stored */
@@ -359,7 +360,7 @@ extern void goflow_loop_read_item(GoflowExecution *ex, GoflowFrame *iteration);
 /* ---- child.c ---- */
 extern bool goflow_child_begin(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
 extern void goflow_child_step(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
-extern void goflow_child_cancel(GoflowExecution *ex, GoflowPending *pending);
+extern void goflow_child_cancel(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
 extern void goflow_child_pass_on(GoflowExecution *ex, char request);
 
 /* ---- wait.c ---- */
@@ -424,6 +425,9 @@ extern void goflow_evaluate_with(GoflowExpr *expr, ParamListInfo params);
 extern bool goflow_node_execute(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
 extern bool goflow_node_is_fast(GoflowNode *node);
 
+/* Column "joined", if the node has one: the results of the nodes before it. */
+extern void goflow_node_set_aggregate(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
+
 /* Has bodies, or waits for something: never itself in node mode. */
 extern bool goflow_node_runs_bodies(const GoflowNode *node);
 
@@ -484,6 +488,9 @@ extern Jsonb *goflow_error_make(int code, const char *message, const char *detai
 extern char *goflow_error_field(Jsonb *error, int field);	/* GOFLOW_ERROR_*; NULL: none */
 extern int	goflow_error_code(Jsonb *error);
 extern int	goflow_error_attempt(Jsonb *error);
+extern void goflow_error_lost(GoflowDefinition *definition, GoflowNode *node, int losses) pg_attribute_noreturn();
+extern Jsonb *goflow_error_with_cause(Jsonb *error, Jsonb *cause);
+extern Jsonb *goflow_error_with_undo(Jsonb *error, Jsonb *undo);
 extern bool goflow_error_is_conflict(const ErrorData *error);
 
 /* ---- session.c ---- */

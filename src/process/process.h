@@ -99,6 +99,16 @@ extern bool goflow_queue_is_alone(const pg_uuid_t *execution_id);
 #define GOFLOW_MAX_LOSSES 3
 extern int	goflow_queue_losses(const GoflowInstance *instance);
 
+/*
+ * What code of users this worker runs as a driver, so that a loss has a name;
+ * returns how often a worker was lost with it before.  A node of -1 stands for
+ * a frame itself.  NULL: none.
+ */
+extern int	goflow_queue_set_driven(const GoflowInstance *instance);
+
+/* It ended without the worker being lost. */
+extern void goflow_queue_forget_losses(const GoflowInstance *instance);
+
 /* True if somebody woke the execution since begin_look. */
 extern bool goflow_queue_was_woken(const pg_uuid_t *execution_id);
 

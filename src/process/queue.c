@@ -526,6 +526,10 @@ same_instance(const GoflowInstance *a, const GoflowInstance *b)
 
 /* ---- nodes lost with their workers ---- */
 
+/* What this worker runs as a driver; only its own exit asks for it. */
+static GoflowInstance driven;
+static bool is_driving = false;
+
 static GoflowLoss *
 find_loss(Oid database, const GoflowInstance *instance)
 {
@@ -577,12 +581,33 @@ get_loss(TimestampTz now)
 	return oldest;
 }
 
+/* Another loss of what ran. */
+static GoflowLoss *
+count_loss(const GoflowWorkerSlot *slot, const GoflowInstance *instance, TimestampTz now)
+{
+	GoflowLoss *loss = find_loss(slot->database, instance);
+
+	if (loss == NULL)
+	{
+		loss = get_loss(now);
+		loss->database = slot->database;
+		loss->role = slot->role;
+		loss->instance = *instance;
+		loss->retry_at = 0;
+		goflow_control->lost++;
+	}
+	loss->count++;
+	loss->at = now;
+	return loss;
+}
+
 /*
  * A worker was lost, and what it had goes back.  A node that it ran waits
  * longer each time, and is failed the third time (engine): it may be what
  * terminates the worker.  So may a node of the executions that it drove: they
- * go on with a worker for each node.  Nobody is to blame when the database is
- * held, or the node did not react to a cancel.
+ * go on with a worker for each node, and what only a driver can run (bodies,
+ * expressions around nodes) is counted by its name in the same way.  Nobody is
+ * to blame when the database is held, or the node did not react to a cancel.
  */
 void
 goflow_queue_lost_locked(GoflowWorkerSlot *slot)
@@ -596,19 +621,11 @@ goflow_queue_lost_locked(GoflowWorkerSlot *slot)
 		return;
 	dlist_foreach(iter, &slot->claims)
 		dlist_container(GoflowEntry, link, iter.cur)->alone = true;
+	if (slot == goflow_my_slot && is_driving)
+		(void) count_loss(slot, &driven, now);
 	if (!slot->running || slot->cancel_requested)
 		return;
-	loss = find_loss(slot->database, &slot->instance);
-	if (loss == NULL)
-	{
-		loss = get_loss(now);
-		loss->database = slot->database;
-		loss->role = slot->role;
-		loss->instance = slot->instance;
-		goflow_control->lost++;
-	}
-	loss->count++;
-	loss->at = now;
+	loss = count_loss(slot, &slot->instance, now);
 	loss->retry_at = now + (loss->count == 1 ? GOFLOW_FIRST_LOSS_PAUSE : GOFLOW_MIN_BACKOFF);
 	goflow_slot_clear_instance_locked(slot);
 	goflow_launcher_wake_locked();
@@ -642,6 +659,26 @@ goflow_queue_losses(const GoflowInstance *instance)
 	count = loss ? loss->count : 0;
 	goflow_unlock();
 	return count;
+}
+
+int
+goflow_queue_set_driven(const GoflowInstance *instance)
+{
+	is_driving = instance != NULL;
+	if (instance == NULL)
+		return 0;
+	driven = *instance;
+
+	/* without a lock: at worst one more attempt */
+	return ((volatile GoflowControl *) goflow_control)->lost > 0 ? goflow_queue_losses(instance) : 0;
+}
+
+void
+goflow_queue_forget_losses(const GoflowInstance *instance)
+{
+	goflow_lock(LW_EXCLUSIVE);
+	forget_loss(find_loss(MyDatabaseId, instance));
+	goflow_unlock();
 }
 
 /* All that a worker has goes back: its node's execution and its claims are queued. */

@@ -18,8 +18,10 @@
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "common/hashfn.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "storage/lock.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
 
@@ -109,12 +111,68 @@ write_entries(List *rows)
 	pfree(entries);
 }
 
+static int32
+last_assignment(const pg_uuid_t *id, int variable)
+{
+	Datum		keys[] = {UUIDPGetDatum(id), Int16GetDatum(variable)};
+	GoflowScan	scan;
+	HeapTuple	tuple;
+	int32		seq = 0;
+
+	goflow_scan_begin_key(&scan, "variable", "variable_pkey", 2, keys);
+	tuple = goflow_scan_previous(&scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		bool		isnull;
+
+		seq = DatumGetInt32(heap_getattr(tuple, Anum_variable_seq, RelationGetDescr(scan.rel),
+										 &isnull));
+	}
+	goflow_scan_end(&scan);
+	return seq;
+}
+
+/*
+ * Assignments of nodes that run side by side are numbered in the order in which
+ * they commit: the last one is in force.  So who assigns has the execution's
+ * variables to itself until it has committed, which it is about to.
+ */
+static void
+number_assignments(List *rows)
+{
+	ListCell   *lc;
+
+	foreach(lc, rows)
+	{
+		GoflowVariableRow *row = lfirst(lc);
+		int32		last;
+		LOCKTAG		tag;
+
+		if (!row->is_shared)
+			continue;
+		SET_LOCKTAG_OBJECT(tag, MyDatabaseId, goflow_relation("variable"),
+						   hash_bytes(row->execution_id.data, UUID_LEN), 0);
+		(void) LockAcquire(&tag, ExclusiveLock, false, false);
+		last = last_assignment(&row->execution_id, row->variable);
+		for (int i = 0; i < foreach_current_index(lc); i++)
+		{
+			GoflowVariableRow *earlier = list_nth(rows, i);
+
+			if (earlier->variable == row->variable &&
+				memcmp(&earlier->execution_id, &row->execution_id, UUID_LEN) == 0)
+				last = Max(last, earlier->seq);
+		}
+		row->seq = Max(row->seq, last + 1);
+	}
+}
+
 static void
 write_variables(List *rows)
 {
 	GoflowWriter writer;
 	ListCell   *lc;
 
+	number_assignments(rows);
 	goflow_writer_open(&writer, "variable");
 	foreach(lc, rows)
 	{

@@ -186,6 +186,7 @@ typedef struct GoflowVariableRow
 	int16		node;			/* -1: its first value */
 	TimestampTz assigned_at;
 	text	   *value;			/* NULL: SQL NULL */
+	bool		is_shared;		/* not stored: others may assign at the same time, so seq may grow */
 } GoflowVariableRow;
 
 /* A node instance that has begun and not ended; see the table. */

@@ -9,6 +9,9 @@ use Test::More;
 
 my $node = new_server('lost');
 
+# A loop for ever is what this is about: not to be waited for long.
+$Goflow::bound = 30;
+
 # ---- a node that terminates its own worker comes to an end ----
 
 define_nodes($node, 'suicide', '"a": {"type": "sql", "sql": "SELECT pg_terminate_backend(pg_backend_pid()) AS x, pg_sleep(10)::text AS y"}');
@@ -37,6 +40,33 @@ query($node, 'UPDATE die SET yes = true');
 $execution = query($node, q{SELECT goflow.start('sometimes')});
 wait_until_finished($node, 'and when it is not');
 is(query($node, "SELECT state, error->>'code' FROM goflow.status('$execution')"), 'failed|WF207', 'it fails');
+
+# ---- and what no worker runs as a node: it is the driver that is lost ----
+
+query($node, 'CREATE FUNCTION die() RETURNS int LANGUAGE plpgsql AS $$BEGIN
+	PERFORM pg_terminate_backend(pg_backend_pid()); PERFORM pg_sleep(10); RETURN 1; END$$');
+my $some = '"a": {"type": "transform", "value": {"x": "1"}}';
+my %dying = (
+	delay => [ '"n": {"type": "delay", "for": "make_interval(secs => die())"}' ],
+	while => [ '"n": {"type": "loop", "while": "die() = 1", "body": {"nodes": {' . $some . '}}}' ],
+	collect => [ '"n": {"type": "loop", "repeat": 2, "collect": "die()", "body": {"nodes": {' . $some . '}}}' ],
+	first_value => [ '"n": {"type": "loop", "repeat": 2, "body": {"variables": {"v": "int = die()"}, "nodes": {' . $some . '}}}' ],
+	branch => [ '"n": {"type": "parallel", "branches": {"b": {"nodes": {' . $some . '}, "output": {"x": "die()"}}}}' ],
+	variable => [ $some, '"variables": {"v": "int = die()"}', 'workflow "variable"' ],
+	output => [ $some, '"output": {"v": "die()"}', 'workflow "output"' ],
+	undo => [ '"a": {"type": "transform", "value": {"x": "1"}, "compensate": "SELECT die()"}, "n": {"type": "raise", "code": "UX001", "after": "a"}' ]);
+for my $name (sort keys %dying)
+{
+	my ($nodes, $more, $what) = @{ $dying{$name} };
+
+	define_nodes($node, $name, $nodes, $more);
+	$execution = query($node, "SELECT goflow.start('$name')");
+	wait_until_finished($node, "$name that terminates its worker");
+	my $error = $name eq 'undo' ? "error->'undo_errors'->0" : 'error';
+	$what ||= $name eq 'undo' ? 'node "a"' : 'node "n"';
+	is(query($node, "SELECT state, $error->>'code', $error->>'message' FROM goflow.status('$execution')"),
+		"failed|WF207|$what was lost 3 times together with its worker", "$name fails");
+}
 
 # ---- an administrator's termination is no failure ----
 
