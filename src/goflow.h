@@ -121,6 +121,7 @@ extern int	goflow_batch_time;
 extern int	goflow_fuse;
 extern int	goflow_cancel_grace;
 extern int	goflow_rescan_interval;
+extern int	goflow_retention;
 extern bool goflow_public_events;
 
 /* True when the library was loaded by shared_preload_libraries. */

@@ -21,6 +21,7 @@ int			goflow_batch_time;
 int			goflow_fuse;
 int			goflow_cancel_grace;
 int			goflow_rescan_interval;
+int			goflow_retention;
 bool		goflow_public_events;
 
 void
@@ -79,6 +80,11 @@ goflow_guc_define(void)
 							"Time between two searches of the tables for executions that nobody queued.",
 							NULL, &goflow_rescan_interval,
 							300, 1, INT_MAX / 1000, PGC_SIGHUP, GUC_UNIT_S,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("goflow.retention",
+							"Time after which finished executions are deleted; 0 keeps them.",
+							NULL, &goflow_retention,
+							0, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_MIN,
 							NULL, NULL, NULL);
 	DefineCustomBoolVariable("goflow.public_events",
 							 "Sends ids and states of executions to the public channels.",

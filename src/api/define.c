@@ -148,7 +148,8 @@ goflow_define(PG_FUNCTION_ARGS)
 	definition->owner = owner;
 	definition->version = goflow_workflow_insert(name, owner, json,
 												 goflow_contract_build(definition),
-												 &definition->settings, &definition->workflow_id);
+												 &definition->settings, definition->retention,
+												 &definition->workflow_id);
 	goflow_row_trigger_install(definition);
 	PG_RETURN_INT32(definition->version);
 }

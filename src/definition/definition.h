@@ -495,6 +495,7 @@ struct GoflowDefinition
 	bool		has_tasks;
 
 	int64		timeout;		/* microseconds; 0: none */
+	int64		retention;		/* microseconds; 0: as the setting says */
 	GoflowRetry *retry;			/* of nodes that have none; or NULL */
 	GoflowOnError on_error;		/* of nodes that say nothing: fail, continue, skip */
 

@@ -29,6 +29,7 @@ static const GoflowKeyRule workflow_keys[] = {
 	{"on_error", GOFLOW_JSON_STRING},
 	{"output", GOFLOW_JSON_OBJECT},
 	{"priority", GOFLOW_JSON_NUMBER},
+	{"retention", GOFLOW_JSON_STRING},
 	{"retry", GOFLOW_JSON_OBJECT | GOFLOW_JSON_NUMBER},
 	{"security", GOFLOW_JSON_STRING},
 	{"settings", GOFLOW_JSON_OBJECT},

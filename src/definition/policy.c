@@ -372,6 +372,7 @@ goflow_read_workflow_policy(GoflowParser *parser, GoflowObject *object)
 	if (value)
 		definition->retry = read_retry(parser, value);
 	definition->timeout = goflow_read_interval(parser, "timeout", goflow_object_get(object, "timeout"), false);
+	definition->retention = goflow_read_interval(parser, "retention", goflow_object_get(object, "retention"), false);
 	if (goflow_object_get(object, "on_error"))
 		definition->on_error = goflow_object_word(parser, object, "on_error", on_error_words + 1, 0) + 1;
 }

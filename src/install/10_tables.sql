@@ -13,6 +13,7 @@ CREATE TABLE goflow.workflow (
 	settings     text[] NOT NULL,      -- name, value, name, value, …: in force around every node
 	created_at   timestamptz NOT NULL DEFAULT pg_catalog.now(),
 	dropped_at   timestamptz,
+	retention    interval,             -- of finished executions of all versions; NULL: goflow.retention
 	UNIQUE (name, version)
 );
 
@@ -56,6 +57,7 @@ CREATE TABLE goflow.start_key (
 	execution_id uuid NOT NULL,
 	PRIMARY KEY (name, role, key)
 );
+CREATE INDEX start_key_execution ON goflow.start_key (execution_id);
 
 -- The journal: an entry per node instance and attempt, made when it ended.  A row
 -- has one entry in its columns, and those that a driver made after it in the same

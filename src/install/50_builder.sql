@@ -83,12 +83,13 @@ COMMENT ON FUNCTION goflow.body(jsonb[]) IS
 CREATE FUNCTION goflow.options(
 	title text DEFAULT NULL, description text DEFAULT NULL, priority int DEFAULT NULL,
 	timeout text DEFAULT NULL, retry anyelement DEFAULT NULL::int, on_error text DEFAULT NULL,
-	security text DEFAULT NULL, settings jsonb DEFAULT NULL)
+	security text DEFAULT NULL, settings jsonb DEFAULT NULL, retention text DEFAULT NULL)
 RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT goflow.without_nulls(jsonb_build_object(
 		'title', title, 'description', description, 'priority', priority, 'timeout', timeout,
-		'retry', to_jsonb(retry), 'on_error', on_error, 'security', security, 'settings', settings))
+		'retry', to_jsonb(retry), 'on_error', on_error, 'security', security, 'settings', settings,
+		'retention', retention))
 $$;
 COMMENT ON FUNCTION goflow.options IS
 'What a workflow says of itself: the keys of a definition beside nodes, input, variables and output.';
@@ -775,7 +776,7 @@ BEGIN
 		FROM jsonb_each(definition - '{input,variables,nodes,output}'::text[]) e
 	LOOP
 		IF entry.argument IS NULL
-			OR entry.key <> ALL ('{title,description,priority,timeout,retry,on_error,security,settings}') THEN
+			OR entry.key <> ALL ('{title,description,priority,timeout,retry,on_error,security,settings,retention}') THEN
 			parts := parts || goflow.script_text(jsonb_build_object(entry.key, entry.value)::text);
 		ELSE
 			options := options || (entry.key || ' => ' || entry.argument);

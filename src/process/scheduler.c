@@ -229,8 +229,22 @@ scan_page(void)
 	{
 		db->scanning = false;
 		db->recovered = true;
+		goflow_retention_due();
 	}
 	goflow_unlock();
+	return true;
+}
+
+/* ---- retention ---- */
+
+static bool
+purge_page(void)
+{
+	if (!goflow_retention_wants_page())
+		return false;
+	begin_transaction();
+	goflow_retention_page();
+	end_transaction();
 	return true;
 }
 
@@ -488,6 +502,7 @@ goflow_scheduler_main(Datum arg)
 
 		worked = scan_page();
 		worked |= push_due();
+		worked |= purge_page();
 		worked |= send_messages();
 		if (worked)
 		{

@@ -358,6 +358,11 @@ extern void goflow_wake_no_channels(void);
 /* ---- utility.c ---- */
 extern void goflow_utility_end_transaction(bool committed);
 
+/* ---- retention.c: used by scheduler.c ---- */
+extern void goflow_retention_due(void);
+extern bool goflow_retention_wants_page(void);
+extern void goflow_retention_page(void);
+
 /* ---- launcher.c ---- */
 extern bool goflow_role_can_connect(Oid database, Oid role, const char **reason);
 

@@ -70,7 +70,7 @@ extern bool goflow_workflow_find(const char *name, int version, GoflowWorkflowRo
 
 /* Inserts the next version; returns its number, and its id in *workflow_id. */
 extern int	goflow_workflow_insert(const char *name, Oid owner, Jsonb *definition, Jsonb *contract,
-								   const GoflowSettings *settings, int *workflow_id);
+								   const GoflowSettings *settings, int64 retention, int *workflow_id);
 
 /* Marks all versions, and takes back what was granted. */
 extern void goflow_workflow_mark_dropped(const char *name);
@@ -441,5 +441,30 @@ extern TimestampTz goflow_schedule_next_due(TimestampTz after);
 
 /* Ends an execution whose role was dropped. */
 extern void goflow_schedule_fail_roleless(const pg_uuid_t *id);
+
+/* ---- purge.c: what finished executions have left ---- */
+typedef struct GoflowPurge
+{
+	MemoryContext context;		/* of what follows: the caller's at its begin */
+	ArrayType  *workflows;		/* ids */
+	ArrayType  *cutoffs;		/* and for each: what finished later stays */
+	TimestampTz newest;			/* cutoff */
+	Oid			role;			/* only what this one has the rights on; InvalidOid: all */
+	pg_uuid_t	position;		/* the last one that was looked at */
+	bool		is_done;
+} GoflowPurge;
+
+/*
+ * All workflows that have a retention; those without get the given one
+ * (microseconds; 0: none).  False: there are none.
+ */
+extern bool goflow_purge_begin(GoflowPurge *purge, int64 retention);
+
+/* One workflow, or with NULL all. */
+extern bool goflow_purge_begin_named(GoflowPurge *purge, const char *workflow,
+									 const Interval *older_than, Oid role);
+
+/* Looks at so many more executions and deletes those that may go, up to max; their number. */
+extern int	goflow_purge_page(GoflowPurge *purge, int page, int64 max);
 
 #endif							/* GOFLOW_STORE_H */

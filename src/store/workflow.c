@@ -66,10 +66,11 @@ static Statement find_version = {
 	2, {TEXTOID, INT4OID}
 };
 static Statement insert_version = {
-	"INSERT INTO goflow.workflow (name, version, owner, definition, contract, settings) "
-	"SELECT $1, COALESCE(pg_catalog.max(version), 0) OPERATOR(pg_catalog.+) 1, $2, $3, $4, $5 "
+	"INSERT INTO goflow.workflow (name, version, owner, definition, contract, settings, retention) "
+	"SELECT $1, COALESCE(pg_catalog.max(version), 0) OPERATOR(pg_catalog.+) 1, $2, $3, $4, $5, "
+	"CASE WHEN $6 OPERATOR(pg_catalog.>) 0 THEN pg_catalog.make_interval(secs => $6 OPERATOR(pg_catalog./) 1e6) END "
 	"FROM goflow.workflow WHERE name OPERATOR(pg_catalog.=) $1 RETURNING workflow_id, version",
-	5, {TEXTOID, OIDOID, JSONBOID, JSONBOID, TEXTARRAYOID}
+	6, {TEXTOID, OIDOID, JSONBOID, JSONBOID, TEXTARRAYOID, INT8OID}
 };
 static Statement mark_dropped = {
 	"UPDATE goflow.workflow SET dropped_at = pg_catalog.now() "
@@ -180,11 +181,11 @@ goflow_workflow_find(const char *name, int version, GoflowWorkflowRow *row)
 
 int
 goflow_workflow_insert(const char *name, Oid owner, Jsonb *definition, Jsonb *contract,
-					   const GoflowSettings *settings, int *workflow_id)
+					   const GoflowSettings *settings, int64 retention, int *workflow_id)
 {
 	GoflowOwnerScope scope;
 	Datum	   *pairs = palloc(sizeof(Datum) * Max(1, settings->count * 2));
-	Datum		values[5];
+	Datum		values[6];
 	int			version;
 
 	for (int i = 0; i < settings->count; i++)
@@ -198,6 +199,7 @@ goflow_workflow_insert(const char *name, Oid owner, Jsonb *definition, Jsonb *co
 	values[3] = JsonbPGetDatum(contract);
 	values[4] = PointerGetDatum(construct_array(pairs, settings->count * 2, TEXTOID, -1, false,
 												TYPALIGN_INT));
+	values[5] = Int64GetDatum(retention);
 	goflow_owner_begin(&scope);
 	run(&insert_version, values);
 	*workflow_id = DatumGetInt32(column(0, 1));
