@@ -16,6 +16,7 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/latch.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/numeric.h"
@@ -137,43 +138,69 @@ read_progress(GoflowExecutionRow *row, GoflowProgress *progress)
 		progress->total = progress->completed + progress->failed + progress->skipped;
 }
 
-static double
-percent_of(const GoflowProgress *progress)
+/* Percent of what is in the tables, in hundredths; not less than was stored as shown. */
+static int
+percent_of(const GoflowProgress *progress, bool is_finished)
 {
 	int64		ended = (int64) progress->completed + progress->failed + progress->skipped;
 
-	return progress->total == 0 ? 100.0 : Min(100.0, 100.0 * ended / progress->total);
+	if (is_finished || progress->total == 0)
+		return 10000;
+	return Max(progress->percent, (int) (10000 * Min(ended, progress->total) / progress->total));
 }
 
 /* False: there is none yet. */
-bool
-goflow_api_progress(GoflowExecutionRow *row, GoflowProgress *progress)
+static bool
+progress_in_tables(GoflowExecutionRow *row, GoflowProgress *progress)
 {
 	bool		is_finished = goflow_execution_is_finished(row->state);
 
-	if (!is_finished && goflow_tracker_read(&row->id, progress))
-		return progress->total > 0;
 	if (row->started_at == 0 && !is_finished)
 		return false;
 	read_progress(row, progress);
-	progress->percent = percent_of(progress);
+	progress->percent = percent_of(progress, is_finished);
 	return true;
+}
+
+bool
+goflow_api_progress(GoflowExecutionRow *row, GoflowProgress *progress)
+{
+	if (!goflow_execution_is_finished(row->state) && goflow_tracker_read(&row->id, progress))
+		return progress->total > 0;
+	return progress_in_tables(row, progress);
+}
+
+/* The same of one whose row is not known, without reading it where there is a slot. */
+static bool
+find_progress(const pg_uuid_t *id, GoflowProgress *progress)
+{
+	goflow_require_preloaded();
+	if (goflow_tracker_read(id, progress) && has_privs_of_role(GetUserId(), progress->run_as))
+		return progress->total > 0;
+	return goflow_api_progress(goflow_api_execution(id), progress);
 }
 
 /* progress(execution uuid) returns (total, completed, failed, skipped, current_node, percent) */
 Datum
 goflow_progress(PG_FUNCTION_ARGS)
 {
-	GoflowExecutionRow *row = goflow_api_execution(PG_GETARG_UUID_P(0));
 	GoflowProgress progress;
-	TupleDesc	tupdesc;
+	TupleDesc	tupdesc = fcinfo->flinfo->fn_extra;
 	Datum		values[6] = {0};
 	bool		nulls[6];
 
-	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
+	if (tupdesc == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
+
+		if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+			elog(ERROR, "return type must be a row type");
+		tupdesc = BlessTupleDesc(CreateTupleDescCopy(tupdesc));
+		fcinfo->flinfo->fn_extra = tupdesc;
+		MemoryContextSwitchTo(old);
+	}
 	memset(nulls, true, sizeof(nulls));
-	if (goflow_api_progress(row, &progress))
+	if (find_progress(PG_GETARG_UUID_P(0), &progress))
 	{
 		memset(nulls, false, sizeof(nulls));
 		values[0] = Int32GetDatum(progress.total);
@@ -182,21 +209,18 @@ goflow_progress(PG_FUNCTION_ARGS)
 		values[3] = Int32GetDatum(progress.skipped);
 		nulls[4] = progress.current_node < 0;
 		if (!nulls[4])
-			values[4] = CStringGetTextDatum(goflow_workflow_load(row->workflow_id)->
+			values[4] = CStringGetTextDatum(goflow_workflow_load(progress.workflow_id)->
 											nodes[progress.current_node]->path);
-		values[5] = DirectFunctionCall2(numeric_round,
-										DirectFunctionCall1(float8_numeric,
-															Float8GetDatum(progress.percent)),
-										Int32GetDatum(2));
+		values[5] = NumericGetDatum(int64_div_fast_to_numeric(progress.percent, 2));
 	}
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls)));
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(tupdesc, values, nulls)));
 }
 
 static void
 draw(GoflowExecutionRow *row, const GoflowProgress *progress, bool known)
 {
 	char		bar[BAR_WIDTH + 1];
-	int			filled = known ? (int) (progress->percent * BAR_WIDTH / 100.0) : 0;
+	int			filled = known ? (int) ((int64) progress->percent * BAR_WIDTH / 10000) : 0;
 	const char *node = "";
 
 	filled = Min(Max(filled, 0), BAR_WIDTH);
@@ -206,7 +230,7 @@ draw(GoflowExecutionRow *row, const GoflowProgress *progress, bool known)
 	if (known && progress->current_node >= 0)
 		node = goflow_workflow_load(row->workflow_id)->nodes[progress->current_node]->path;
 	ereport(NOTICE,
-			(errmsg("[%s] %3d%%  %s%s%s", bar, known ? (int) progress->percent : 0,
+			(errmsg("[%s] %3d%%  %s%s%s", bar, known ? progress->percent / 100 : 0,
 					goflow_state_name(row->state), node[0] ? "  " : "", node)));
 }
 

@@ -90,8 +90,7 @@ publish(GoflowExecution *ex, char old_state)
 	message.completed = ex->now.completed;
 	message.failed = ex->now.failed;
 	message.skipped = ex->now.skipped;
-	message.percent = ex->now.total == 0 ? 10000 :
-		(int) ((int64) (message.completed + message.failed + message.skipped) * 10000 / ex->now.total);
+	message.percent = goflow_execution_is_done(ex) ? 10000 : goflow_execution_percent(ex);
 
 	if (old_state == GOFLOW_EXECUTION_QUEUED || goflow_execution_is_finished(old_state))
 	{
@@ -254,6 +253,7 @@ load_claim(Claim *claim, GoflowWrites *writes)
 		return;
 	}
 
+	goflow_execution_show(ex);
 	ex->alone = claim->alone || goflow_queue_is_alone(&claim->id);
 	if (ex->paused != (ex->row->state == GOFLOW_EXECUTION_PAUSED))
 		goflow_child_pass_on(ex, ex->paused ? GOFLOW_REQUEST_PAUSE : GOFLOW_REQUEST_RESUME);
@@ -392,7 +392,7 @@ after_commit(Claim *claim, GoflowInstance *adopted, bool may_adopt)
 	}
 	else if (claim->end == GOFLOW_SEGMENT_FULL)
 		return;
-	else if (ex->now.state == GOFLOW_EXECUTION_WAITING)
+	else if (ex->now.state == GOFLOW_EXECUTION_WAITING || ex->now.state == GOFLOW_EXECUTION_PAUSED)
 		goflow_tracker_close(&claim->id);	/* what waits costs no memory */
 
 	foreach(lc, ex->now.frames)
@@ -811,7 +811,7 @@ try_node(const GoflowInstance *instance, bool may_repeat, volatile int *priority
 											found->expr ? found->expr->text : "");
 
 			pgstat_report_activity(STATE_RUNNING, activity);
-			goflow_execution_track(ex, found->index);
+			goflow_tracker_show_node(&ex->row->id, found->index);
 			goflow_session_apply(ex->definition);
 			*is_last = !found->is_atomic;
 			check_losses(instance, found);

@@ -29,7 +29,7 @@
 enum
 {
 	COUNTER_TOTAL, COUNTER_COMPLETED, COUNTER_FAILED, COUNTER_SKIPPED, COUNTER_SEQ,
-	COUNTER_NEXT_FRAME, COUNTER_PARTIAL, COUNTERS
+	COUNTER_NEXT_FRAME, COUNTER_PARTIAL, COUNTER_PERCENT, COUNTERS
 };
 
 /* ---- segments ---- */
@@ -263,6 +263,7 @@ load_counters(GoflowExecution *ex, ArrayType *array)
 	ex->now.seq = counters[COUNTER_SEQ];
 	ex->now.next_frame = counters[COUNTER_NEXT_FRAME];
 	ex->now.is_partial = counters[COUNTER_PARTIAL] != 0;
+	ex->percent = counters[COUNTER_PERCENT];
 }
 
 void
@@ -274,6 +275,7 @@ goflow_engine_stored_progress(ArrayType *array, GoflowProgress *progress)
 	progress->completed += counters[COUNTER_COMPLETED];
 	progress->failed += counters[COUNTER_FAILED];
 	progress->skipped += counters[COUNTER_SKIPPED];
+	progress->percent = counters[COUNTER_PERCENT];
 }
 
 static void
@@ -514,7 +516,6 @@ goflow_execution_load_state(GoflowExecution *ex, const GoflowInstance *instances
 			count_frame(ex, lfirst(lc));
 	}
 	decode_inputs(ex);
-	ex->tracker = goflow_tracker_open(&ex->row->id, ex->row->workflow_id);
 	MemoryContextSwitchTo(old);
 }
 
@@ -759,6 +760,7 @@ make_counters(GoflowExecution *ex)
 	counters[COUNTER_SEQ] = Int32GetDatum(ex->now.seq);
 	counters[COUNTER_NEXT_FRAME] = Int32GetDatum(ex->now.next_frame);
 	counters[COUNTER_PARTIAL] = Int32GetDatum(ex->now.is_partial);
+	counters[COUNTER_PERCENT] = Int32GetDatum(goflow_execution_percent(ex));
 	return construct_array(counters, COUNTERS, INT4OID, sizeof(int32), true, TYPALIGN_INT);
 }
 
@@ -859,13 +861,54 @@ goflow_execution_persist(GoflowExecution *ex)
 	forget_gone(ex);
 }
 
-/* Shows where the execution is; node -1: no current node. */
+/* ---- progress ---- */
+
+static int
+percent_of(int64 total, int64 ended)
+{
+	return total <= 0 ? 0 : (int) (10000 * Min(ended, total) / total);
+}
+
+int
+goflow_execution_percent(const GoflowExecution *ex)
+{
+	return Max(ex->percent, percent_of(ex->shown_total, ex->shown_ended));
+}
+
+void
+goflow_execution_show(GoflowExecution *ex)
+{
+	ex->tracker = goflow_tracker_open(&ex->row->id, ex->row->workflow_id, ex->row->run_as, ex->percent);
+	ex->percent = Max(ex->percent, goflow_tracker_percent(&ex->tracker));
+	goflow_execution_track(ex, -1);
+}
+
 void
 goflow_execution_track(GoflowExecution *ex, int node)
 {
-	goflow_tracker_set(ex->tracker, ex->now.total, ex->now.completed, ex->now.failed, ex->now.skipped);
-	goflow_tracker_node(ex->tracker, node);
+	/* it may be less from now on */
+	ex->percent = goflow_execution_percent(ex);
+	ex->shown_total = ex->now.total;
+	ex->shown_ended = (int64) ex->now.completed + ex->now.failed + ex->now.skipped;
+	goflow_tracker_set(&ex->tracker, ex->now.total, ex->now.completed, ex->now.failed, ex->now.skipped);
+	goflow_tracker_node(&ex->tracker, node);
 }
+
+/* One more node has ended, and none is the current one. */
+static void
+track_ended(GoflowExecution *ex, GoflowTrackerKind kind)
+{
+	if (ex->now.total != ex->shown_total)
+	{
+		goflow_execution_track(ex, -1);
+		return;
+	}
+	ex->shown_ended++;
+	goflow_tracker_count(&ex->tracker, kind);
+	goflow_tracker_node(&ex->tracker, -1);
+}
+
+/* ---- the journal ---- */
 
 static void
 write_journal(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, char state,
@@ -932,6 +975,7 @@ goflow_execution_record(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *nod
 						TimestampTz started_at, int duration, Jsonb *error)
 {
 	GoflowNodeRun *run = goflow_run(frame, node);
+	GoflowTrackerKind kind;
 
 	run->state = state;
 	write_journal(ex, frame, node, state, started_at, duration, error);
@@ -944,18 +988,21 @@ goflow_execution_record(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *nod
 				goflow_compensate_note(ex, frame, node);
 			frame->now.completed++;
 			ex->now.completed++;
+			kind = GOFLOW_TRACKER_COMPLETED;
 			break;
 		case GOFLOW_NODE_FAILED:
 			frame->now.failed++;
 			ex->now.failed++;
+			kind = GOFLOW_TRACKER_FAILED;
 			break;
 		default:
 			frame->now.skipped++;
 			ex->now.skipped++;
+			kind = GOFLOW_TRACKER_SKIPPED;
 			break;
 	}
 	frame->now.open--;
-	goflow_execution_track(ex, -1);
+	track_ended(ex, kind);
 }
 
 void

@@ -364,7 +364,6 @@ goflow_retry_begin(GoflowExecution *ex)
 	if (never_began(ex))
 		ex->row->started_at = 0;
 	goflow_execution_load_state(ex, NULL, 0);
-	goflow_tracker_restart(ex->tracker);
 	if (closed)
 		go_on(&retry, compensations);
 
@@ -374,6 +373,5 @@ goflow_retry_begin(GoflowExecution *ex)
 	ex->row->output = NULL;
 	ex->row->error = NULL;
 	ex->row_changed = true;
-	goflow_execution_track(ex, -1);
 	MemoryContextSwitchTo(old);
 }

@@ -194,7 +194,10 @@ typedef struct GoflowExecution
 	GoflowDefinition *definition;
 	GoflowFrame *root;
 	GoflowWrites *writes;		/* of the transaction that drives it */
-	GoflowTrackerSlot *tracker;
+	GoflowTracker tracker;		/* of the driver */
+	int			shown_total;	/* what it shows now */
+	int64		shown_ended;
+	int			percent;		/* in hundredths: not less than this has been shown */
 
 	Datum	   *inputs;
 	bool	   *input_nulls;
@@ -257,7 +260,11 @@ extern GoflowExecution *goflow_execution_create(GoflowExecutionRow *row, GoflowW
 extern void goflow_execution_free(GoflowExecution *ex);
 extern void goflow_execution_save(GoflowExecution *ex);
 extern void goflow_execution_restore(GoflowExecution *ex);
+
+/* Progress, shown by who drives it.  node: the current one, -1: none. */
+extern void goflow_execution_show(GoflowExecution *ex);
 extern void goflow_execution_track(GoflowExecution *ex, int node);
+extern int	goflow_execution_percent(const GoflowExecution *ex);	/* in hundredths, never falls */
 
 /* Once in an execution's life. */
 extern void goflow_execution_begin(GoflowExecution *ex);

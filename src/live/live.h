@@ -21,7 +21,8 @@ typedef struct GoflowProgress
 	int32		skipped;
 	int32		current_node;	/* index of the node in the definition; -1: none */
 	int32		workflow_id;
-	double		percent;
+	Oid			run_as;
+	int32		percent;		/* in hundredths */
 } GoflowProgress;
 
 extern Size goflow_tracker_shmem_size(void);
@@ -32,18 +33,36 @@ extern Size goflow_channel_shmem_size(void);
 extern void goflow_channel_shmem_init(void);
 
 /*
- * Tracker.  One writer per slot, the execution's driver; any number of
- * readers, none of them takes a lock.  A handle may be NULL (no slot was
- * free): every function accepts that and does nothing.
+ * Tracker.  Whoever drives an execution opens its slot; any number of readers,
+ * none of them takes a lock.  A handle may be without a slot (none was free):
+ * every function accepts that and does nothing.
  */
+typedef enum GoflowTrackerKind
+{
+	GOFLOW_TRACKER_COMPLETED,
+	GOFLOW_TRACKER_FAILED,
+	GOFLOW_TRACKER_SKIPPED,
+	GOFLOW_TRACKER_KINDS
+} GoflowTrackerKind;
+
 typedef struct GoflowTrackerSlot GoflowTrackerSlot;
-extern GoflowTrackerSlot *goflow_tracker_open(const pg_uuid_t *execution_id, int workflow_id);
-extern void goflow_tracker_set(GoflowTrackerSlot *slot, int total, int completed, int failed, int skipped);
-extern void goflow_tracker_restart(GoflowTrackerSlot *slot);	/* the percentage may fall, once */
-extern void goflow_tracker_node(GoflowTrackerSlot *slot, int node);
+typedef struct GoflowTracker
+{
+	GoflowTrackerSlot *slot;	/* NULL: none */
+	uint32		generation;
+} GoflowTracker;
+
+/* percent: hundredths that were shown before, when it had another slot. */
+extern GoflowTracker goflow_tracker_open(const pg_uuid_t *execution_id, int workflow_id, Oid run_as,
+										 int percent);
+extern void goflow_tracker_count(const GoflowTracker *handle, GoflowTrackerKind kind);
+extern void goflow_tracker_set(const GoflowTracker *handle, int total, int completed, int failed,
+							   int skipped);
+extern int	goflow_tracker_percent(const GoflowTracker *handle);
+extern void goflow_tracker_node(const GoflowTracker *handle, int node);
+extern void goflow_tracker_show_node(const pg_uuid_t *execution_id, int node);
 extern void goflow_tracker_close(const pg_uuid_t *execution_id);
 extern bool goflow_tracker_read(const pg_uuid_t *execution_id, GoflowProgress *progress);
-extern int	goflow_tracker_percent(GoflowTrackerSlot *slot);	/* in hundredths, as readers see it */
 extern void goflow_tracker_forget(Oid database);
 extern int	goflow_tracker_used(void);
 

@@ -2,29 +2,30 @@
  * tracker.c
  *		Progress of live executions: a slot each in shared memory, lock-free.
  *
- * A slot is found by the execution's hash, which chooses two buckets of eight.
- * Each bucket has a cache line of tags beside its slots, so a lookup reads one
- * or two lines of tags and one slot:
+ * A slot is found by the execution's id, whose random half chooses two buckets
+ * of eight.  Each bucket has a cache line of tags beside its slots, so a lookup
+ * reads one or two lines of tags and one slot, which is a cache line, too:
  *
  *		tag 0			the slot is free
  *		tag 1			somebody is making it his
  *		other			part of the hash of who has it
  *
- * A tag is taken with a compare-and-swap.  Counters are written by one process
- * at a time, the execution's driver, inside a version that is odd while they
- * change (and while the slot changes hands), so that a reader sees counters of
- * one moment and of the right execution, or tries again.  A reader never waits
- * for a writer that was put to sleep half-way: after some tries he takes what
- * there is, which is at most one step inconsistent.
+ * A tag is taken with a compare-and-swap.  Counting is an atomic add, by
+ * anybody.  Everything else (the total, going back when a batch is rolled back,
+ * the slot changing hands) is done by one process at a time, the execution's
+ * driver, inside a version that is odd meanwhile: a reader sees what belongs
+ * together, and to the right execution, or tries again.  He never waits for a
+ * writer that was put to sleep half-way: after some tries he takes what there
+ * is.  A handle has the slot's generation, so that one which is held too long
+ * does nothing.
  *
- * The percentage is kept beside the counters and only grows: a batch that is
- * rolled back is uncounted, but the bar does not go back.
+ * The percentage only grows: where it would fall (the total grows, a batch is
+ * rolled back), the slot keeps what readers have seen.
  */
 #include "postgres.h"
 
 #include "live/live.h"
 
-#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "storage/shmem.h"
 
@@ -43,13 +44,13 @@ struct GoflowTrackerSlot
 	pg_atomic_uint64 version;	/* odd: being written */
 	pg_uuid_t	execution_id;
 	Oid			database;
+	Oid			run_as;
 	int32		workflow_id;
-	int32		total;
-	int32		completed;
-	int32		failed;
-	int32		skipped;
+	uint32		generation;		/* counts who has had the slot */
+	pg_atomic_uint32 total;
+	pg_atomic_uint32 ended[GOFLOW_TRACKER_KINDS];
 	int32		current_node;
-	int32		percent;		/* in hundredths, never falls */
+	int32		percent;		/* in hundredths: not less than this is shown */
 };
 
 typedef struct Tracker
@@ -77,6 +78,7 @@ goflow_tracker_shmem_size(void)
 {
 	Size		size = CACHELINEALIGN(sizeof(Tracker)) + PG_CACHE_LINE_SIZE;
 
+	StaticAssertStmt(sizeof(GoflowTrackerSlot) == 64, "a slot is a cache line");
 	size = add_size(size, mul_size(number_of_buckets(), sizeof(Bucket)));
 	return add_size(size, mul_size(number_of_buckets() * WAYS, sizeof(GoflowTrackerSlot)));
 }
@@ -96,8 +98,13 @@ goflow_tracker_shmem_init(void)
 	pg_atomic_init_u32(&tracker->used, 0);
 	for (uint32 i = 0; i < tracker->nbuckets * WAYS; i++)
 	{
+		GoflowTrackerSlot *slot = &tracker->slots[i];
+
 		pg_atomic_init_u64(&tracker->buckets[i / WAYS].tags[i % WAYS], TAG_FREE);
-		pg_atomic_init_u64(&tracker->slots[i].version, 0);
+		pg_atomic_init_u64(&slot->version, 0);
+		pg_atomic_init_u32(&slot->total, 0);
+		for (int kind = 0; kind < GOFLOW_TRACKER_KINDS; kind++)
+			pg_atomic_init_u32(&slot->ended[kind], 0);
 	}
 }
 
@@ -109,19 +116,23 @@ typedef struct Place
 	uint32		bucket[2];
 } Place;
 
-static Place
+/* The second half of a version 7 UUID is random. */
+static inline Place
 place_of(Oid database, const pg_uuid_t *execution_id)
 {
-	uint64		hash = hash_bytes_extended(execution_id->data, UUID_LEN, database);
+	uint64		hash;
 	Place		place;
 
+	memcpy(&hash, execution_id->data + UUID_LEN / 2, sizeof(hash));
+	hash = (hash ^ database) * UINT64CONST(0x9E3779B97F4A7C15);
+	hash ^= hash >> 32;
 	place.tag = hash | 2;		/* neither free nor taken */
-	place.bucket[0] = (uint32) (hash >> 32) & (tracker->nbuckets - 1);
-	place.bucket[1] = murmurhash32((uint32) hash) & (tracker->nbuckets - 1);
+	place.bucket[0] = (uint32) (hash >> 8) & (tracker->nbuckets - 1);
+	place.bucket[1] = (uint32) (hash >> 36) & (tracker->nbuckets - 1);
 	return place;
 }
 
-static bool
+static inline bool
 belongs_to(const GoflowTrackerSlot *slot, Oid database, const pg_uuid_t *execution_id)
 {
 	return slot->database == database &&
@@ -130,7 +141,7 @@ belongs_to(const GoflowTrackerSlot *slot, Oid database, const pg_uuid_t *executi
 
 /* The slot of an execution and its tag; NULL if it has none. */
 static GoflowTrackerSlot *
-find_slot(const Place *place, Oid database, const pg_uuid_t *execution_id, pg_atomic_uint64 **tag)
+find_slot(const Place *place, const pg_uuid_t *execution_id, pg_atomic_uint64 **tag)
 {
 	for (int b = 0; b < 2; b++)
 	{
@@ -143,7 +154,7 @@ find_slot(const Place *place, Oid database, const pg_uuid_t *execution_id, pg_at
 			if (pg_atomic_read_u64(&bucket->tags[i]) != place->tag)
 				continue;
 			pg_read_barrier();
-			if (belongs_to(slot, database, execution_id))
+			if (belongs_to(slot, MyDatabaseId, execution_id))
 			{
 				*tag = &bucket->tags[i];
 				return slot;
@@ -155,28 +166,61 @@ find_slot(const Place *place, Oid database, const pg_uuid_t *execution_id, pg_at
 
 /* ---- writing ---- */
 
-/* An atomic add is a full barrier: what is in between stays in between. */
+/* One writer at a time: no atomic operation needed. */
 static inline void
 begin_write(GoflowTrackerSlot *slot)
 {
-	pg_atomic_fetch_add_u64(&slot->version, 1);
+	pg_atomic_write_u64(&slot->version, pg_atomic_read_u64(&slot->version) | 1);
+	pg_write_barrier();
 }
 
 static inline void
 end_write(GoflowTrackerSlot *slot)
 {
-	pg_atomic_fetch_add_u64(&slot->version, 1);
+	pg_write_barrier();
+	pg_atomic_write_u64(&slot->version, (pg_atomic_read_u64(&slot->version) | 1) + 1);
 }
 
-GoflowTrackerSlot *
-goflow_tracker_open(const pg_uuid_t *execution_id, int workflow_id)
+static inline bool
+is_valid(const GoflowTracker *handle)
+{
+	return handle->slot && ((volatile GoflowTrackerSlot *) handle->slot)->generation == handle->generation;
+}
+
+static int32
+percent_of(int64 total, int64 ended)
+{
+	return total <= 0 ? 0 : (int32) (10000 * Min(ended, total) / total);
+}
+
+static int64
+read_ended(GoflowTrackerSlot *slot)
+{
+	int64		ended = 0;
+
+	for (int kind = 0; kind < GOFLOW_TRACKER_KINDS; kind++)
+		ended += pg_atomic_read_u32(&slot->ended[kind]);
+	return ended;
+}
+
+static GoflowTracker
+make_handle(GoflowTrackerSlot *slot)
+{
+	return (GoflowTracker) {.slot = slot, .generation = slot->generation};
+}
+
+GoflowTracker
+goflow_tracker_open(const pg_uuid_t *execution_id, int workflow_id, Oid run_as, int percent)
 {
 	Place		place = place_of(MyDatabaseId, execution_id);
 	pg_atomic_uint64 *tag;
-	GoflowTrackerSlot *slot = find_slot(&place, MyDatabaseId, execution_id, &tag);
+	GoflowTrackerSlot *slot = find_slot(&place, execution_id, &tag);
 
 	if (slot)
-		return slot;
+	{
+		slot->percent = Max(slot->percent, percent);
+		return make_handle(slot);
+	}
 	for (int i = 0; i < 2 * WAYS; i++)
 	{
 		uint32		bucket = place.bucket[i / WAYS];
@@ -189,65 +233,80 @@ goflow_tracker_open(const pg_uuid_t *execution_id, int workflow_id)
 
 		slot = &tracker->slots[bucket * WAYS + i % WAYS];
 		begin_write(slot);
+		slot->generation++;
 		slot->execution_id = *execution_id;
 		slot->database = MyDatabaseId;
+		slot->run_as = run_as;
 		slot->workflow_id = workflow_id;
-		slot->total = slot->completed = slot->failed = slot->skipped = 0;
+		pg_atomic_write_u32(&slot->total, 0);
+		for (int kind = 0; kind < GOFLOW_TRACKER_KINDS; kind++)
+			pg_atomic_write_u32(&slot->ended[kind], 0);
 		slot->current_node = -1;
-		slot->percent = 0;
+		slot->percent = percent;
 		end_write(slot);
+		pg_write_barrier();
 		pg_atomic_write_u64(tag, place.tag);
 		pg_atomic_fetch_add_u32(&tracker->used, 1);
-		return slot;
+		return make_handle(slot);
 	}
-	return NULL;
+	return (GoflowTracker) {.slot = NULL};
 }
 
 void
-goflow_tracker_set(GoflowTrackerSlot *slot, int total, int completed, int failed, int skipped)
+goflow_tracker_count(const GoflowTracker *handle, GoflowTrackerKind kind)
 {
-	int32		percent = 0;
+	if (is_valid(handle))
+		pg_atomic_fetch_add_u32(&handle->slot->ended[kind], 1);
+}
 
-	if (slot == NULL)
+void
+goflow_tracker_set(const GoflowTracker *handle, int total, int completed, int failed, int skipped)
+{
+	GoflowTrackerSlot *slot = handle->slot;
+
+	if (!is_valid(handle))
 		return;
-	if (total > 0)
-		percent = (int32) Min(10000, INT64CONST(10000) * (completed + failed + skipped) / total);
 	begin_write(slot);
-	slot->total = total;
-	slot->completed = completed;
-	slot->failed = failed;
-	slot->skipped = skipped;
-	slot->percent = Max(slot->percent, percent);
+	slot->percent = Max(slot->percent, percent_of(pg_atomic_read_u32(&slot->total), read_ended(slot)));
+	pg_atomic_write_u32(&slot->total, total);
+	pg_atomic_write_u32(&slot->ended[GOFLOW_TRACKER_COMPLETED], completed);
+	pg_atomic_write_u32(&slot->ended[GOFLOW_TRACKER_FAILED], failed);
+	pg_atomic_write_u32(&slot->ended[GOFLOW_TRACKER_SKIPPED], skipped);
 	end_write(slot);
 }
 
-void
-goflow_tracker_restart(GoflowTrackerSlot *slot)
-{
-	if (slot)
-		slot->percent = 0;
-}
-
-void
-goflow_tracker_node(GoflowTrackerSlot *slot, int node)
-{
-	if (slot == NULL)
-		return;
-	/* one aligned word that goes with no other: no version needed */
-	*(volatile int32 *) &slot->current_node = node;
-}
-
-/* The hundredths that readers see now, for messages. */
+/* What was shown so far, before the counters are set. */
 int
-goflow_tracker_percent(GoflowTrackerSlot *slot)
+goflow_tracker_percent(const GoflowTracker *handle)
 {
-	return slot ? slot->percent : 0;
+	return is_valid(handle) ? handle->slot->percent : 0;
+}
+
+/* One aligned word that goes with no other: no version needed. */
+void
+goflow_tracker_node(const GoflowTracker *handle, int node)
+{
+	if (is_valid(handle))
+		*(volatile int32 *) &handle->slot->current_node = node;
+}
+
+/* By who runs a node and does not drive the execution. */
+void
+goflow_tracker_show_node(const pg_uuid_t *execution_id, int node)
+{
+	Place		place = place_of(MyDatabaseId, execution_id);
+	pg_atomic_uint64 *tag;
+	GoflowTrackerSlot *slot = find_slot(&place, execution_id, &tag);
+
+	if (slot)
+		*(volatile int32 *) &slot->current_node = node;
 }
 
 static void
 free_slot(GoflowTrackerSlot *slot, pg_atomic_uint64 *tag)
 {
 	begin_write(slot);
+	slot->generation++;
 	slot->database = InvalidOid;
 	end_write(slot);
 	pg_atomic_write_u64(tag, TAG_FREE);
@@ -259,7 +318,7 @@ goflow_tracker_close(const pg_uuid_t *execution_id)
 {
 	Place		place = place_of(MyDatabaseId, execution_id);
 	pg_atomic_uint64 *tag;
-	GoflowTrackerSlot *slot = find_slot(&place, MyDatabaseId, execution_id, &tag);
+	GoflowTrackerSlot *slot = find_slot(&place, execution_id, &tag);
 
 	if (slot)
 		free_slot(slot, tag);
@@ -280,38 +339,50 @@ goflow_tracker_forget(Oid database)
 
 /* ---- reading ---- */
 
+/* A slot as of one moment; false: it was being written, or is another execution's. */
+static inline bool
+read_slot(GoflowTrackerSlot *slot, const pg_uuid_t *execution_id, GoflowProgress *progress)
+{
+	volatile GoflowTrackerSlot *fields = slot;
+	uint64		version = pg_atomic_read_u64(&slot->version);
+
+	pg_read_barrier();
+	progress->completed = pg_atomic_read_u32(&slot->ended[GOFLOW_TRACKER_COMPLETED]);
+	progress->failed = pg_atomic_read_u32(&slot->ended[GOFLOW_TRACKER_FAILED]);
+	progress->skipped = pg_atomic_read_u32(&slot->ended[GOFLOW_TRACKER_SKIPPED]);
+	progress->total = pg_atomic_read_u32(&slot->total);
+	progress->current_node = fields->current_node;
+	progress->workflow_id = fields->workflow_id;
+	progress->run_as = fields->run_as;
+	progress->percent = fields->percent;
+	if (!belongs_to(slot, MyDatabaseId, execution_id))
+		return false;
+	pg_read_barrier();
+	return version % 2 == 0 && version == pg_atomic_read_u64(&slot->version);
+}
+
 bool
 goflow_tracker_read(const pg_uuid_t *execution_id, GoflowProgress *progress)
 {
 	Place		place = place_of(MyDatabaseId, execution_id);
+	pg_atomic_uint64 *tag;
+	GoflowTrackerSlot *slot = NULL;
+	int64		ended;
 
 	for (int tries = 0; tries < READ_TRIES; tries++)
 	{
-		pg_atomic_uint64 *tag;
-		volatile GoflowTrackerSlot *slot;
-		uint64		version;
-		bool		mine;
-
-		slot = find_slot(&place, MyDatabaseId, execution_id, &tag);
+		slot = find_slot(&place, execution_id, &tag);
 		if (slot == NULL)
 			return false;
-		version = pg_atomic_read_u64(&((GoflowTrackerSlot *) slot)->version);
-		pg_read_barrier();
-		progress->total = slot->total;
-		progress->completed = slot->completed;
-		progress->failed = slot->failed;
-		progress->skipped = slot->skipped;
-		progress->current_node = slot->current_node;
-		progress->workflow_id = slot->workflow_id;
-		progress->percent = slot->percent / 100.0;
-		mine = belongs_to((GoflowTrackerSlot *) slot, MyDatabaseId, execution_id);
-		pg_read_barrier();
-		if (mine && ((version % 2 == 0 &&
-					  version == pg_atomic_read_u64(&((GoflowTrackerSlot *) slot)->version)) ||
-					 tries == READ_TRIES - 1))
-			return true;
+		if (read_slot(slot, execution_id, progress))
+			break;
 	}
-	return false;
+	/* nodes may have been counted since the driver told the total */
+	ended = (int64) progress->completed + progress->failed + progress->skipped;
+	if (progress->total > 0)
+		progress->total = Max(progress->total, ended);
+	progress->percent = Max(progress->percent, percent_of(progress->total, ended));
+	return true;
 }
 
 int
