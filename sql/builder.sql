@@ -157,7 +157,7 @@ DROP ROLE builder_user;
 
 -- each function of the builder is safe for parallel queries, and says what it is for
 SELECT proname FROM pg_proc p WHERE pronamespace = 'goflow'::regnamespace AND prolang <> (SELECT oid FROM pg_language WHERE lanname = 'c')
-   AND prorettype = 'jsonb'::regtype AND (provolatile <> 'i' OR proparallel <> 's' OR obj_description(oid, 'pg_proc') IS NULL);
+   AND prorettype = 'jsonb'::regtype AND NOT 'execution' = ANY (coalesce(proargnames, '{}')) AND (provolatile <> 'i' OR proparallel <> 's' OR obj_description(oid, 'pg_proc') IS NULL);
 
 SELECT goflow.drop('builder');
 SET client_min_messages = warning;
