@@ -12,6 +12,7 @@
 #include "access/tableam.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_extension.h"
+#include "catalog/pg_proc.h"
 #include "executor/executor.h"
 #include "postmaster/postmaster.h"
 #include "storage/proc.h"
@@ -95,6 +96,16 @@ goflow_owns_extension(Oid extension, Oid role)
 	return object_ownercheck(ExtensionRelationId, extension, role);
 #else
 	return pg_extension_ownercheck(extension, role);
+#endif
+}
+
+static inline bool
+goflow_may_execute(Oid function, Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_aclcheck(ProcedureRelationId, function, role, ACL_EXECUTE) == ACLCHECK_OK;
+#else
+	return pg_proc_aclcheck(function, role, ACL_EXECUTE) == ACLCHECK_OK;
 #endif
 }
 

@@ -37,13 +37,14 @@ raise_unknown(const pg_uuid_t *id)
 }
 
 /*
- * An execution is seen and steered by its role and that role's members; to
- * others it does not exist.
+ * An execution is seen and steered by its role, that role's members, and
+ * administrators of goflow; to others it does not exist.
  */
 static GoflowExecutionRow *
 check_execution(const pg_uuid_t *id, GoflowExecutionRow *row)
 {
-	if (row == NULL || !has_privs_of_role(GetUserId(), row->run_as))
+	if (row == NULL ||
+		!(has_privs_of_role(GetUserId(), row->run_as) || goflow_is_admin(GetUserId())))
 		raise_unknown(id);
 	return row;
 }

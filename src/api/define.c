@@ -231,7 +231,7 @@ goflow_definition(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_GOFLOW_UNKNOWN_WORKFLOW),
 				 errmsg("workflow \"%s\" has no version %d", name, version)));
 	require_workflow(name, version, &row);
-	if (!goflow_workflow_may_start(name, row.owner, GetUserId()))
+	if (!goflow_workflow_may_start(name, row.owner, GetUserId()) && !goflow_is_admin(GetUserId()))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for workflow \"%s\"", name)));

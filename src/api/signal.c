@@ -114,7 +114,7 @@ goflow_signal_all(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(3))
 		key = text_to_cstring(PG_GETARG_TEXT_PP(3));
 	if (!goflow_workflow_find(workflow, 0, &row) ||
-		!goflow_workflow_may_start(workflow, row.owner, GetUserId()))
+		!(goflow_workflow_may_start(workflow, row.owner, GetUserId()) || goflow_is_admin(GetUserId())))
 		ereport(ERROR,
 				(errcode(ERRCODE_GOFLOW_UNKNOWN_WORKFLOW),
 				 errmsg("workflow \"%s\" does not exist", workflow),

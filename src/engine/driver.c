@@ -240,7 +240,7 @@ load_claim(Claim *claim, GoflowWrites *writes)
 	if (ex == NULL)
 		return;
 	claim->old_state = ex->row->state;
-	if (ex->inactive && ex->retry_from && !ex->row->is_foreign)
+	if (ex->inactive && ex->retry_from && !ex->is_others)
 		goflow_retry_begin(ex);
 	else if (ex->inactive)
 	{
@@ -281,7 +281,7 @@ fail_unloadable(Claim *claim, GoflowWrites *writes)
 {
 	GoflowExecutionRow *row = goflow_execution_read(&claim->id);
 
-	if (row && !row->is_foreign && !goflow_execution_is_finished(row->state))
+	if (row && !row->is_foreign && row->run_as == goflow_worker_role() && !goflow_execution_is_finished(row->state))
 	{
 		row->state = GOFLOW_EXECUTION_FAILED;
 		row->finished_at = GetCurrentTimestamp();
@@ -373,8 +373,11 @@ after_commit(Claim *claim, GoflowInstance *adopted, bool may_adopt)
 		goflow_tracker_close(&claim->id);
 		if (claim->load_error)
 			goflow_waiter_wake(&claim->id);
+		if (ex && ex->is_others && !ex->row->is_foreign)
+			goflow_queue_pass_on(&claim->id, ex->row->run_as, ex->row->priority);
+		else
+			goflow_queue_release(&claim->id, false);
 		drop_from_memory(claim);
-		goflow_queue_release(&claim->id, false);
 		claim->is_ended = true;
 		return;
 	}

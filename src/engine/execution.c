@@ -535,7 +535,9 @@ load(const pg_uuid_t *id, GoflowWrites *writes, const GoflowInstance *instances,
 		return NULL;
 	}
 	ex = create(row, writes, context);
-	ex->inactive = goflow_execution_is_finished(row->state) || row->is_foreign;
+	ex->is_others = row->is_foreign ||
+		(OidIsValid(goflow_worker_role()) && row->run_as != goflow_worker_role());
+	ex->inactive = ex->is_others || goflow_execution_is_finished(row->state);
 	load_requests(ex);
 	if (!ex->inactive)
 		goflow_execution_load_state(ex, instances, ninstances);

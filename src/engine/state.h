@@ -218,7 +218,8 @@ typedef struct GoflowExecution
 	bool		is_inline;		/* run() */
 	bool		is_shared;		/* others may run nodes of it at the same time */
 	bool		started;		/* its first segment is done */
-	bool		inactive;		/* was finished, or not this database's, when it was loaded */
+	bool		is_others;		/* belongs to another database, or to another role by now */
+	bool		inactive;		/* that, or was finished, when it was loaded */
 	bool		must_commit;	/* nothing more may run before what is buffered is stored */
 	List	   *withdrawn;		/* GoflowInstance * cancelled while running, told after commit */
 	const char *cancel_reason;	/* with cancel_requested */

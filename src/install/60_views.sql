@@ -1,6 +1,11 @@
 -- The public read interface.  Owner's-rights, security-barrier views: rows are
 -- filtered by the role of the one who looks.
 
+CREATE FUNCTION goflow.is_admin() RETURNS boolean
+	AS 'MODULE_PATHNAME', 'goflow_is_admin_sql' LANGUAGE C STABLE PARALLEL SAFE;
+COMMENT ON FUNCTION goflow.is_admin() IS
+'True if the current user may see and steer all executions, and see all workflows: see grant_admin().';
+
 CREATE VIEW goflow.workflows WITH (security_barrier) AS
 SELECT w.name AS workflow, w.version, w.owner,
 	w.definition OPERATOR(pg_catalog.->>) 'title' AS title,
@@ -8,7 +13,7 @@ SELECT w.name AS workflow, w.version, w.owner,
 	w.created_at
 FROM goflow.workflow w
 WHERE w.dropped_at IS NULL
-	AND (pg_catalog.pg_has_role(w.owner, 'USAGE')
+	AND (pg_catalog.pg_has_role(w.owner, 'USAGE') OR (SELECT goflow.is_admin())
 		OR EXISTS (SELECT FROM goflow.start_grant g
 				   WHERE g.name OPERATOR(pg_catalog.=) w.name
 					AND pg_catalog.pg_has_role(g.grantee, 'USAGE')));
@@ -22,7 +27,7 @@ SELECT e.execution_id AS execution, w.name AS workflow, w.version,
 	e.priority::int AS priority, e.created_at, e.started_at, e.finished_at,
 	e.parent, e.run_as, e.trigger[2] AS started_by, e.output, e.error
 FROM goflow.execution e JOIN goflow.workflow w ON w.workflow_id OPERATOR(pg_catalog.=) e.workflow_id
-WHERE pg_catalog.pg_has_role(e.run_as, 'USAGE');
+WHERE pg_catalog.pg_has_role(e.run_as, 'USAGE') OR (SELECT goflow.is_admin());
 COMMENT ON VIEW goflow.executions IS 'The executions of the current user and of the roles it is a member of.';
 
 CREATE FUNCTION goflow.status(execution uuid) RETURNS goflow.executions

@@ -86,6 +86,9 @@ extern GoflowWorkKind goflow_queue_take(pg_uuid_t *executions, int max, int *nex
  */
 extern void goflow_queue_release(const pg_uuid_t *execution_id, bool requeue);
 
+/* Ends the claim of an execution that belongs to another role by now (reassign()): its pool has it next. */
+extern void goflow_queue_pass_on(const pg_uuid_t *execution_id, Oid role, int priority);
+
 /* Clears the claim's "somebody woke it" flag; call before taking the snapshot that loads it. */
 extern void goflow_queue_begin_look(const pg_uuid_t *execution_id);
 

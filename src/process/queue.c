@@ -480,6 +480,23 @@ goflow_queue_release(const pg_uuid_t *execution_id, bool requeue)
 }
 
 void
+goflow_queue_pass_on(const pg_uuid_t *execution_id, Oid role, int priority)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	GoflowEntry *entry;
+
+	goflow_lock(LW_EXCLUSIVE);
+	entry = my_claim(execution_id);
+	if (entry)
+	{
+		entry->woken = false;
+		end_claim(entry, false, now);
+	}
+	goflow_queue_wake_locked(MyDatabaseId, execution_id, role, priority, now, 0);
+	goflow_unlock();
+}
+
+void
 goflow_queue_begin_look(const pg_uuid_t *execution_id)
 {
 	GoflowEntry *entry;

@@ -20,6 +20,8 @@
 #include "commands/extension.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "nodes/value.h"
+#include "parser/parse_func.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
@@ -131,6 +133,15 @@ goflow_relation(const char *name)
 		entry->oid = oid;
 	}
 	return entry->oid;
+}
+
+bool
+goflow_is_admin(Oid role)
+{
+	Oid			function = LookupFuncName(list_make2(makeString(pstrdup(GOFLOW_SCHEMA)),
+													 makeString(pstrdup("adopt"))), 0, NULL, true);
+
+	return OidIsValid(function) && goflow_may_execute(function, role);
 }
 
 void

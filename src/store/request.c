@@ -107,11 +107,11 @@ goflow_request_insert_all(const pg_uuid_t *ids, int nids, char kind, const char 
 	goflow_owner_end(&scope);
 }
 
-/* $1: the user, then the filter, $7: this database.  All names are pg_catalog's: search_path is pinned. */
+/* $1: the user, then the filter, $7: this database, $8: an administrator.  All names are pg_catalog's: search_path is pinned. */
 static const char find_query[] =
 	"SELECT e.execution_id, e.run_as"
 	" FROM goflow.execution e JOIN goflow.workflow w USING (workflow_id)"
-	" WHERE w.name = $2 AND pg_has_role($1, e.run_as, 'USAGE')"
+	" WHERE w.name = $2 AND (pg_has_role($1, e.run_as, 'USAGE') OR $8)"
 	"  AND e.state = ANY (string_to_array($3, NULL)::\"char\"[])"
 	"  AND ($4 OR e.finished_at IS NULL)"
 	"  AND ($5 IS NULL OR e.execution_id IN"
@@ -134,9 +134,9 @@ goflow_execution_find(const GoflowFilter *filter, GoflowFoundExecution **found)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	GoflowOwnerScope scope;
-	Oid			types[] = {OIDOID, TEXTOID, TEXTOID, BOOLOID, TEXTOID, TSTZRANGEOID, OIDOID};
-	Datum		args[7];
-	char		nulls[] = "       ";
+	Oid			types[] = {OIDOID, TEXTOID, TEXTOID, BOOLOID, TEXTOID, TSTZRANGEOID, OIDOID, BOOLOID};
+	Datum		args[8];
+	char		nulls[] = "        ";
 	int			n;
 
 	args[0] = ObjectIdGetDatum(GetUserId());
@@ -148,6 +148,7 @@ goflow_execution_find(const GoflowFilter *filter, GoflowFoundExecution **found)
 	args[5] = filter->has_created ? filter->created : (Datum) 0;
 	nulls[5] = filter->has_created ? ' ' : 'n';
 	args[6] = ObjectIdGetDatum(MyDatabaseId);
+	args[7] = BoolGetDatum(goflow_is_admin(GetUserId()));
 
 	goflow_owner_begin(&scope);
 	if (SPI_execute_with_args(find_query, lengthof(args), types, args, nulls, true, 0) != SPI_OK_SELECT)

@@ -77,10 +77,10 @@ goflow_signal_insert(const pg_uuid_t *id, const char *name, ArrayType *payload)
 	goflow_owner_end(&scope);
 }
 
-/* One per execution: $5 is who sends it, $6 a key of start(), or NULL. */
+/* One per execution: $5 is who sends it, $7 whether as an administrator, $6 a key of start(), or NULL. */
 static const char insert_all_query[] =
 	"WITH target AS (SELECT e.execution_id, e.run_as, e.priority FROM goflow.execution e"
-	"  WHERE e.workflow_id = $1 AND e.finished_at IS NULL AND pg_has_role($5, e.run_as, 'USAGE')"
+	"  WHERE e.workflow_id = $1 AND e.finished_at IS NULL AND (pg_has_role($5, e.run_as, 'USAGE') OR $7)"
 	"  AND ($6 IS NULL OR EXISTS (SELECT FROM goflow.start_key k WHERE k.name = $2 AND k.key = $6"
 	"   AND k.execution_id = e.execution_id))),"
 	" sent AS (INSERT INTO goflow.signal (execution_id, name, payload, role)"
@@ -93,13 +93,13 @@ goflow_signal_insert_all(int workflow_id, const char *workflow, const char *key,
 {
 	static SPIPlanPtr plan = NULL;
 	MemoryContext caller = CurrentMemoryContext;
-	Oid			types[] = {INT4OID, TEXTOID, TEXTOID, TEXTARRAYOID, OIDOID, TEXTOID};
+	Oid			types[] = {INT4OID, TEXTOID, TEXTOID, TEXTARRAYOID, OIDOID, TEXTOID, BOOLOID};
 	Datum		values[] = {
 		Int32GetDatum(workflow_id), CStringGetTextDatum(workflow), CStringGetTextDatum(name),
 		PointerGetDatum(payload), ObjectIdGetDatum(GetUserId()),
-		key ? CStringGetTextDatum(key) : (Datum) 0
+		key ? CStringGetTextDatum(key) : (Datum) 0, BoolGetDatum(goflow_is_admin(GetUserId()))
 	};
-	char		nulls[] = "      ";
+	char		nulls[] = "       ";
 	GoflowOwnerScope scope;
 	List	   *rows = NIL;
 

@@ -42,11 +42,17 @@ extern SPIPlanPtr goflow_owner_plan(SPIPlanPtr *plan, const char *query, int nar
 extern Oid	goflow_relation(const char *name);
 extern bool goflow_extension_exists(void);
 
+/* May a role see and steer what belongs to others?  Who may execute adopt(): see grant_admin(). */
+extern bool goflow_is_admin(Oid role);
+
 /* ---- home.c: whose executions are ---- */
 extern void goflow_home_get(pg_uuid_t *found);
 extern bool goflow_home_is_own(const pg_uuid_t *other);
 extern int64 goflow_home_count_foreign(void);
 extern int64 goflow_home_adopt(void);
+
+/* ---- reassign.c ---- */
+extern int64 goflow_role_reassign(Oid from, Oid to, bool finished);
 
 /* ---- workflow.c: versions of workflows ---- */
 typedef struct GoflowWorkflowRow

@@ -1,0 +1,45 @@
+/*
+ * reassign.c
+ *		What belongs to a role, given to another one.
+ */
+#include "postgres.h"
+
+#include "store/store.h"
+
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+
+/* $1 gives to $2; $3: executions that have finished, too. */
+static const char *const statements[] = {
+	"UPDATE goflow.workflow SET owner = $2 WHERE owner = $1 AND $3 IS NOT NULL",
+	"UPDATE goflow.execution SET run_as = $2 WHERE run_as = $1 AND ($3 OR finished_at IS NULL)",
+	"WITH given AS (DELETE FROM goflow.start_grant WHERE grantee = $1 AND $3 IS NOT NULL RETURNING name)"
+	" INSERT INTO goflow.start_grant (name, grantee) SELECT name, $2 FROM given ON CONFLICT DO NOTHING",
+	/* a key that both have used stays with each: they stand for two executions */
+	"UPDATE goflow.start_key k SET role = $2 WHERE role = $1 AND $3 IS NOT NULL AND NOT EXISTS"
+	" (SELECT FROM goflow.start_key o WHERE o.name = k.name AND o.role = $2 AND o.key = k.key)",
+};
+
+/* Returns how many executions have another role now. */
+int64
+goflow_role_reassign(Oid from, Oid to, bool finished)
+{
+	GoflowOwnerScope scope;
+	Oid			types[] = {REGROLEOID, REGROLEOID, BOOLOID};
+	Datum		values[] = {ObjectIdGetDatum(from), ObjectIdGetDatum(to), BoolGetDatum(finished)};
+	int64		executions = 0;
+
+	goflow_owner_begin(&scope);
+	for (int i = 0; i < lengthof(statements); i++)
+	{
+		int			result = SPI_execute_with_args(statements[i], lengthof(types), types, values, NULL,
+												   false, 0);
+
+		if (result < 0)
+			elog(ERROR, "could not reassign: %s", SPI_result_code_string(result));
+		if (i == 1)
+			executions = SPI_processed;
+	}
+	goflow_owner_end(&scope);
+	return executions;
+}
