@@ -67,19 +67,21 @@ goflow_signal(PG_FUNCTION_ARGS)
 	GoflowExecutionRow *row;
 	GoflowDefinition *definition;
 	GoflowNode *node;
+	bool		is_over;
 
 	goflow_api_require_writable("goflow.signal()");
-	row = goflow_api_own_execution(id);
+	row = goflow_api_execution_over(id, &is_over);
 	definition = goflow_workflow_load(row->workflow_id);
 	node = find_signal(definition, name);
 	if (node == NULL)
 		raise_unknown_signal(definition, name);
-	if (goflow_execution_is_finished(row->state))
+	if (is_over)
 		ereport(ERROR,
 				(errcode(ERRCODE_GOFLOW_INVALID_STATE),
 				 errmsg("execution \"%s\" has finished",
 						DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(id)))),
 				 errdetail("It is %s.", goflow_state_name(row->state))));
+	goflow_api_require_own(row);
 	goflow_signal_insert(id, name,
 						 goflow_payload_convert(node, PG_GETARG_JSONB_P(2),
 												psprintf("signal \"%s\"", name), true));

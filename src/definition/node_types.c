@@ -382,6 +382,8 @@ const GoflowNodeTypeRule goflow_node_types[] = {
 	{"merge", GOFLOW_TYPE_MERGE, goflow_merge_keys, false, goflow_parse_merge},
 	{"split", GOFLOW_TYPE_SPLIT, goflow_split_keys, false, goflow_parse_split},
 	{"signal", GOFLOW_TYPE_SIGNAL, goflow_signal_keys, false, goflow_parse_signal},
+	{"approval", GOFLOW_TYPE_APPROVAL, goflow_approval_keys, false, goflow_parse_approval},
+	{"task", GOFLOW_TYPE_TASK, goflow_task_keys, false, goflow_parse_task},
 };
 
 const int	goflow_node_types_count = lengthof(goflow_node_types);

@@ -326,7 +326,7 @@ parse_node(GoflowParser *parser, GoflowNode *node, const JsonbValue *value)
 	{
 		node->type = rule->type;
 		check_no_body(parser, &object, rule);
-		goflow_check_keys(parser, &object, "", psprintf("a %s node", rule->name), rule->keys,
+		goflow_check_keys(parser, &object, "", psprintf("%s %s node", strchr("aeiou", rule->name[0]) ? "an" : "a", rule->name), rule->keys,
 						  rule->is_entry ? entry_keys : node_keys);
 		node->title = goflow_object_string(&object, "title");
 		read_settings(parser, goflow_object_get(&object, "settings"), &node->settings);

@@ -57,23 +57,6 @@ check_depth(GoflowExecution *ex, GoflowNode *node)
 	}
 }
 
-static Jsonb *
-make_input(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
-{
-	int			n = node->nexprs;
-	char	  **names = palloc(Max(n, 1) * sizeof(char *));
-	Oid		   *types = palloc(Max(n, 1) * sizeof(Oid));
-	Datum	   *values = palloc(Max(n, 1) * sizeof(Datum));
-	bool	   *nulls = palloc(Max(n, 1) * sizeof(bool));
-
-	for (int i = 0; i < n; i++)
-	{
-		names[i] = node->exprs[i].name;
-		values[i] = goflow_evaluate(ex, frame, node->exprs[i].expr, &nulls[i], &types[i], NULL);
-	}
-	return goflow_fields_to_jsonb(names, types, n, values, nulls);
-}
-
 static GoflowExecutionRow *
 make_row(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 {
@@ -94,7 +77,7 @@ make_row(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied to start workflow \"%s\"", node->workflow_name)));
 	check_depth(ex, node);
-	input = make_input(ex, frame, node);
+	input = goflow_evaluate_object(ex, frame, node->exprs, node->nexprs);
 
 	definition = goflow_workflow_load(workflow.workflow_id);
 	old = MemoryContextSwitchTo(ex->context);

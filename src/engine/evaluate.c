@@ -650,6 +650,22 @@ goflow_evaluate_jsonb(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr)
 	return goflow_datum_to_jsonb(type, value, isnull);
 }
 
+Jsonb *
+goflow_evaluate_object(GoflowExecution *ex, GoflowFrame *frame, const GoflowNamedExpr *exprs, int n)
+{
+	char	  **names = palloc(Max(n, 1) * sizeof(char *));
+	Oid		   *types = palloc(Max(n, 1) * sizeof(Oid));
+	Datum	   *values = palloc(Max(n, 1) * sizeof(Datum));
+	bool	   *nulls = palloc(Max(n, 1) * sizeof(bool));
+
+	for (int i = 0; i < n; i++)
+	{
+		names[i] = exprs[i].name;
+		values[i] = goflow_evaluate(ex, frame, exprs[i].expr, &nulls[i], &types[i], NULL);
+	}
+	return goflow_fields_to_jsonb(names, types, n, values, nulls);
+}
+
 /* Makes expr->refs known. */
 void
 goflow_evaluate_prepare(GoflowExpr *expr)

@@ -181,19 +181,7 @@ has_output(GoflowFrame *frame)
 static Jsonb *
 make_output(GoflowExecution *ex, GoflowFrame *frame)
 {
-	GoflowBody *body = frame->body;
-	int			n = body->noutputs;
-	char	  **names = palloc(n * sizeof(char *));
-	Oid		   *types = palloc(n * sizeof(Oid));
-	Datum	   *values = palloc(n * sizeof(Datum));
-	bool	   *nulls = palloc(n * sizeof(bool));
-
-	for (int i = 0; i < n; i++)
-	{
-		names[i] = body->outputs[i].name;
-		values[i] = goflow_evaluate(ex, frame, body->outputs[i].expr, &nulls[i], &types[i], NULL);
-	}
-	return goflow_fields_to_jsonb(names, types, n, values, nulls);
+	return goflow_evaluate_object(ex, frame, frame->body->outputs, frame->body->noutputs);
 }
 
 static void

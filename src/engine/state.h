@@ -12,6 +12,7 @@
  *	child.c		workflow nodes
  *	wait.c		signals, approvals and tasks: nodes that wait for somebody outside
  *	signal.c	the inbox of an execution
+ *	answer.c	approvals and tasks: what others are shown, and what they answered
  *	compensate.c	undoing what completed
  *	lookup.c	present values of references
  *	evaluate.c	plans of SQL texts and expressions; coercion
@@ -113,7 +114,8 @@ struct GoflowPending
 	GoflowNode *node;			/* NULL: of the execution itself */
 	GoflowPendingState now;
 	GoflowPendingState saved;
-	Jsonb	   *payload;		/* of an approval or a task that is not stored yet, or NULL */
+	GoflowApprovalRow *approval;	/* to be stored with it, or NULL */
+	GoflowTaskRow *task;		/* the same */
 
 	/* the chunk of items read last */
 	int			chunk;			/* -1: none */
@@ -393,6 +395,14 @@ extern void goflow_wait_forget(const pg_uuid_t *id, GoflowDefinition *definition
 extern bool goflow_signal_take(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
 extern void goflow_signal_left(GoflowExecution *ex, GoflowPending *pending);
 
+/* ---- answer.c ---- */
+extern void goflow_answer_begin(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node,
+								GoflowPending *pending);
+extern void goflow_answer_persist(GoflowExecution *ex, GoflowPending *pending);
+extern void goflow_answer_withdraw(GoflowPending *pending);
+extern bool goflow_approval_take(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
+extern bool goflow_task_take(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, Jsonb **error);
+
 /* ---- compensate.c ---- */
 extern void goflow_compensate_note(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
 extern bool goflow_compensate_needed(GoflowExecution *ex);
@@ -412,6 +422,10 @@ extern Datum goflow_evaluate(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr
 							 Oid *type, int32 *typmod);
 extern bool goflow_evaluate_boolean(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr);
 extern Jsonb *goflow_evaluate_jsonb(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr);
+
+/* An object of named expressions. */
+extern Jsonb *goflow_evaluate_object(GoflowExecution *ex, GoflowFrame *frame,
+									 const GoflowNamedExpr *exprs, int n);
 extern void goflow_evaluate_statement(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr,
 									  GoflowNodeRun *run);
 extern void goflow_evaluate_take_result(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr,

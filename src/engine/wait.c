@@ -46,6 +46,8 @@ goflow_wait_begin(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 		pending->now.row.due_at = pending->now.row.started_at + node->timeout;
 		goflow_wake_timer(pending->now.row.due_at);
 	}
+	if (node->type != GOFLOW_TYPE_SIGNAL)
+		goflow_answer_begin(ex, frame, node, pending);
 	return false;
 }
 
@@ -53,14 +55,23 @@ goflow_wait_begin(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 void
 goflow_wait_persist(GoflowExecution *ex, GoflowPending *pending)
 {
+	goflow_answer_persist(ex, pending);
 	goflow_writes_add(ex->writes, GOFLOW_WRITE_PENDING, &pending->now.row);
 }
 
 void
 goflow_wait_cancel(GoflowExecution *ex, GoflowPending *pending)
 {
-	if (pending->now.row.kind == GOFLOW_PENDING_SIGNAL)
-		goflow_signal_left(ex, pending);
+	switch (pending->now.row.kind)
+	{
+		case GOFLOW_PENDING_SIGNAL:
+			goflow_signal_left(ex, pending);
+			break;
+		case GOFLOW_PENDING_APPROVAL:
+		case GOFLOW_PENDING_TASK:
+			goflow_answer_withdraw(pending);
+			break;
+	}
 }
 
 static void
@@ -100,6 +111,12 @@ goflow_wait_step(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 	{
 		case GOFLOW_PENDING_SIGNAL:
 			has_come = goflow_signal_take(ex, frame, node);
+			break;
+		case GOFLOW_PENDING_APPROVAL:
+			has_come = goflow_approval_take(ex, frame, node);
+			break;
+		case GOFLOW_PENDING_TASK:
+			has_come = goflow_task_take(ex, frame, node, &error);
 			break;
 	}
 	if (has_come)

@@ -21,6 +21,9 @@
  * before the snapshot, and lowered again by the scan itself and by whoever
  * commits a timer.
  *
+ * Approvals and tasks that are new, or that a moment makes worth telling of, are
+ * found with the timers, and told of at once.
+ *
  * Messages.  It takes its database's from the ring and sends them, in short
  * transactions of its own that wait for no disk, to channels that somebody
  * listens to, while less than half of the notification queue is used.
@@ -251,6 +254,31 @@ purge_page(void)
 /* ---- timers ---- */
 
 /*
+ * Tells those who listen of approvals and tasks; returns when to look again.
+ * A transaction that cannot send, since the server's notification queue is
+ * full, still notes what it would have told: these are hints.
+ */
+static TimestampTz
+announce_waits(TimestampTz now)
+{
+	TimestampTz next;
+	ListCell   *lc;
+	bool		has_room;
+
+	begin_transaction();
+	has_room = DatumGetFloat8(OidFunctionCall0(F_PG_NOTIFICATION_QUEUE_USAGE)) < MAX_QUEUE_USAGE;
+	foreach(lc, goflow_waits_announce(now, &next))
+	{
+		GoflowAnnouncement *announcement = lfirst(lc);
+
+		if (has_room && (goflow_public_events || !announcement->is_public))
+			Async_Notify(announcement->channel, announcement->payload);
+	}
+	end_transaction();
+	return next;
+}
+
+/*
  * Queues the executions whose timers are due.  A timer that is committed while
  * this reads lowers next_due again, and is read in the next turn.
  */
@@ -302,6 +330,7 @@ push_due(void)
 			position = positions[n - 1];
 		CHECK_FOR_INTERRUPTS();
 	} while (n == PAGE && has_room);
+	next = Min(next, announce_waits(now));
 
 	goflow_lock(LW_EXCLUSIVE);
 	db->next_due = Min(db->next_due, next);

@@ -338,6 +338,14 @@ goflow_writes_flush(GoflowWrites *writes, void (*stored) (GoflowFrameRow *row))
 		goflow_execution_write(rows[GOFLOW_WRITE_EXECUTION]);
 	if (rows[GOFLOW_WRITE_SIGNAL_END])
 		goflow_signals_delete(rows[GOFLOW_WRITE_SIGNAL_END]);
+	if (rows[GOFLOW_WRITE_APPROVAL])
+		goflow_approvals_insert(rows[GOFLOW_WRITE_APPROVAL]);
+	if (rows[GOFLOW_WRITE_APPROVAL_END])
+		goflow_approvals_delete(rows[GOFLOW_WRITE_APPROVAL_END]);
+	if (rows[GOFLOW_WRITE_TASK])
+		goflow_tasks_insert(rows[GOFLOW_WRITE_TASK]);
+	if (rows[GOFLOW_WRITE_TASK_END])
+		goflow_tasks_delete(rows[GOFLOW_WRITE_TASK_END]);
 	if (rows[GOFLOW_WRITE_WAITS_END])
 		goflow_waits_delete(rows[GOFLOW_WRITE_WAITS_END]);
 	goflow_writes_go_back(writes, &empty);

@@ -15,6 +15,7 @@
 #include "storage/itemptr.h"
 #include "utils/array.h"
 #include "utils/jsonb.h"
+#include "utils/tuplestore.h"
 
 #include "goflow.h"
 
@@ -281,6 +282,10 @@ typedef enum GoflowWriteKind
 	GOFLOW_WRITE_COMPENSATION,	/* GoflowCompensationRow: insert or update */
 	GOFLOW_WRITE_REQUEST_END,	/* GoflowRequestRow: delete */
 	GOFLOW_WRITE_SIGNAL_END,	/* GoflowSignalRow: delete */
+	GOFLOW_WRITE_APPROVAL,		/* GoflowApprovalRow: insert */
+	GOFLOW_WRITE_APPROVAL_END,	/* GoflowApprovalRow: delete */
+	GOFLOW_WRITE_TASK,			/* GoflowTaskRow: insert */
+	GOFLOW_WRITE_TASK_END,		/* GoflowTaskRow: delete */
 	GOFLOW_WRITE_WAITS_END,		/* pg_uuid_t: delete what others have sent to an execution, or see of it */
 	GOFLOW_WRITE_EXECUTION,		/* GoflowExecutionRow: insert or update */
 	GOFLOW_WRITE_KINDS
@@ -410,8 +415,125 @@ extern List *goflow_signal_insert_all(int workflow_id, const char *workflow, con
 /* Versions of a workflow that have live executions, and the newest one, which comes first. */
 extern List *goflow_signal_versions(const char *workflow);	/* int: workflow_id */
 
-/* ---- wait.c ---- */
+/* ---- approval.c: decisions that are waited for ---- */
+#define GOFLOW_APPROVED 'a'
+#define GOFLOW_REJECTED 'r'
+
+typedef struct GoflowApprovalRow
+{
+	pg_uuid_t	execution_id;
+	int32		frame;
+	int16		node;
+	int16		attempt;
+	char	   *path;			/* of the node */
+	char	   *title;			/* or NULL */
+	Oid			run_as;
+	Oid			role;			/* who decides */
+	Oid			escalate_to;	/* who does, too, from escalate_at on; or InvalidOid */
+	TimestampTz escalate_at;
+	Jsonb	   *payload;		/* what they are shown; or NULL */
+	Jsonb	   *form;			/* names and types of the fields */
+	int64		remind;			/* microseconds; 0: not */
+	TimestampTz created_at;
+	TimestampTz due_at;			/* 0: none */
+	char		decision;		/* 0: none yet */
+	char	   *decided_by;
+	char	   *login;
+	TimestampTz decided_at;
+	char	   *comment;		/* or NULL */
+	ArrayType  *fields;			/* of the form, in text form */
+	ItemPointerData tid;
+} GoflowApprovalRow;
+
+extern void goflow_approvals_insert(List *rows);
+extern void goflow_approvals_delete(List *rows);
+extern List *goflow_approvals_read(const pg_uuid_t *id);	/* GoflowApprovalRow * */
+extern GoflowApprovalRow *goflow_approval_read(const pg_uuid_t *id, int frame, int node, int attempt);
+
+/* Stores row's decision as the current user's; false: it does not wait for one any more. */
+extern bool goflow_approval_decide(const GoflowApprovalRow *row);
+
+/* Takes it back, unless somebody is deciding just now: then what he says is not read. */
+extern void goflow_approval_withdraw(const pg_uuid_t *id, int frame, int node, int attempt);
+
+/* ---- task.c: work for programs outside ---- */
+#define GOFLOW_TASK_WAITING 'w'
+#define GOFLOW_TASK_COMPLETED 'c'
+#define GOFLOW_TASK_FAILED 'f'
+
+typedef struct GoflowTaskRow
+{
+	pg_uuid_t	execution_id;
+	int32		frame;
+	int16		node;
+	int16		attempt;
+	char	   *queue;
+	Oid			run_as;
+	char	   *path;			/* of the node */
+	char	   *title;			/* or NULL */
+	Jsonb	   *payload;		/* or NULL */
+	int64		lease;			/* microseconds */
+	TimestampTz created_at;
+	char		state;			/* GOFLOW_TASK_* */
+	ArrayType  *output;			/* of a completed one, in text form */
+	Jsonb	   *error;			/* of a failed one */
+	ItemPointerData tid;
+} GoflowTaskRow;
+
+extern void goflow_tasks_insert(List *rows);
+extern void goflow_tasks_delete(List *rows);
+extern GoflowTaskRow *goflow_task_read(const pg_uuid_t *id, int frame, int node, int attempt);
+extern void goflow_task_withdraw(const pg_uuid_t *id, int frame, int node, int attempt);
+
+/*
+ * Claims up to max tasks of a queue for the current user, the oldest first;
+ * appends them to result, in the columns of goflow.claim(), and lowers
+ * *lease_until to the end of their leases.  lease (microseconds) 0: as the
+ * nodes say.  worker: a name for people, or NULL.  Returns how many.
+ */
+extern int	goflow_tasks_claim(const char *queue, const char *worker, int64 lease, int max,
+							   Tuplestorestate *result, TimestampTz *lease_until);
+
+/* A claim that is good, or was: what is known of its task. */
+typedef struct GoflowTaskClaim
+{
+	pg_uuid_t	execution_id;
+	int			workflow_id;
+	int16		node;
+	char	   *queue;
+	Oid			run_as;
+	int			priority;		/* of the execution */
+	char		state;
+	bool		is_expired;		/* its lease is over */
+} GoflowTaskClaim;
+
+extern GoflowTaskClaim *goflow_task_claim_read(const pg_uuid_t *claim); /* NULL: unknown */
+
+/* These are false if the claim is good no more. */
+extern bool goflow_task_heartbeat(const pg_uuid_t *claim, Jsonb *progress, TimestampTz *lease_until);
+extern bool goflow_task_answer(const pg_uuid_t *claim, char state, ArrayType *output, Jsonb *error);
+
+/* May the current user claim tasks of a queue that belong to a role's executions? */
+extern bool goflow_queue_may_claim(const char *queue, Oid run_as);
+extern void goflow_queue_grant(const char *queue, Oid role);
+extern void goflow_queue_revoke(const char *queue, Oid role);
+
+/* ---- wait.c: what waits for somebody outside, of whatever kind ---- */
 extern void goflow_waits_delete(List *ids); /* pg_uuid_t * */
+
+/* A hint for those who listen. */
+typedef struct GoflowAnnouncement
+{
+	bool		is_public;		/* says whose execution it is */
+	char	   *channel;
+	char	   *payload;
+} GoflowAnnouncement;
+
+/*
+ * Approvals that wait, or are to be reminded of, and queues with tasks that can
+ * be claimed; GoflowAnnouncement *.  *next: when there may be more.
+ */
+extern List *goflow_waits_announce(TimestampTz now, TimestampTz *next);
 
 /* ---- schedule.c: what the scheduler reads ---- */
 typedef struct GoflowLiveRow

@@ -165,6 +165,62 @@ enum
 	Natts_signal = Anum_signal_sent_at
 };
 
+enum
+{
+	Anum_approval_execution_id = 1,
+	Anum_approval_frame,
+	Anum_approval_node,
+	Anum_approval_attempt,
+	Anum_approval_path,
+	Anum_approval_title,
+	Anum_approval_run_as,
+	Anum_approval_role,
+	Anum_approval_escalate_to,
+	Anum_approval_escalate_at,
+	Anum_approval_payload,
+	Anum_approval_form,
+	Anum_approval_remind,
+	Anum_approval_announce_at,
+	Anum_approval_announced_at,
+	Anum_approval_created_at,
+	Anum_approval_due_at,
+	Anum_approval_decision,
+	Anum_approval_decided_by,
+	Anum_approval_login,
+	Anum_approval_decided_at,
+	Anum_approval_comment,
+	Anum_approval_fields,
+	Natts_approval = Anum_approval_fields
+};
+
+enum
+{
+	Anum_task_execution_id = 1,
+	Anum_task_frame,
+	Anum_task_node,
+	Anum_task_attempt,
+	Anum_task_queue,
+	Anum_task_run_as,
+	Anum_task_path,
+	Anum_task_title,
+	Anum_task_payload,
+	Anum_task_lease,
+	Anum_task_created_at,
+	Anum_task_available_at,
+	Anum_task_claim,
+	Anum_task_worker,
+	Anum_task_claimed_by,
+	Anum_task_claimed_at,
+	Anum_task_claimed_for,
+	Anum_task_heartbeat_at,
+	Anum_task_progress,
+	Anum_task_claims,
+	Anum_task_state,
+	Anum_task_output,
+	Anum_task_error,
+	Natts_task = Anum_task_error
+};
+
 /*
  * A table open for writing: one open, any number of rows, one close.  Rows are
  * buffered and go in by table_multi_insert.
