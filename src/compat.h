@@ -120,4 +120,15 @@ goflow_exec_insert_index_tuples(ResultRelInfo *rri, TupleTableSlot *slot, EState
 #endif
 }
 
+/* What the executor checks before it runs a statement. */
+static inline void
+goflow_check_permissions(PlannedStmt *statement)
+{
+#if PG_VERSION_NUM >= 160000
+	(void) ExecCheckPermissions(statement->rtable, statement->permInfos, true);
+#else
+	(void) ExecCheckRTPerms(statement->rtable, true);
+#endif
+}
+
 #endif							/* GOFLOW_COMPAT_H */

@@ -45,6 +45,7 @@
 typedef struct GoflowPlan
 {
 	SPIPlanPtr	spi;
+	GoflowInsert *insert;		/* of a statement (insert.c) */
 	bool		is_checked;		/* is_simple and is_fast are known */
 	bool		is_simple;		/* to be evaluated directly */
 	bool		is_fast;		/* simple, and calls built-in functions without effects only */
@@ -509,6 +510,7 @@ goflow_evaluate_forget(GoflowExpr *expr)
 	if (plan == NULL)
 		return;
 	SPI_freeplan(plan->spi);
+	goflow_insert_forget(plan->insert);
 	pfree(plan);
 	if (expr->refs)
 		pfree(expr->refs);
@@ -753,6 +755,12 @@ goflow_evaluate_statement(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *e
 	memset(&options, 0, sizeof(options));
 	options.params = goflow_evaluate_params(ex, frame, expr);
 	options.allow_nonatomic = false;
+	if (expr->relations == NIL &&
+		goflow_insert_run(&plan->insert, plan->spi, expr->text, options.params))
+	{
+		goflow_evaluate_take_result(ex, frame, expr, run, NULL, 1);
+		return;
+	}
 	register_rows(ex, frame, expr);
 	SPI_tuptable = NULL;
 	rc = SPI_execute_plan_extended(plan->spi, &options);

@@ -939,7 +939,13 @@ write_journal(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, char st
 	row->duration = duration;
 	row->error = error;
 	if (state == GOFLOW_NODE_COMPLETED && node->ncolumns > 0)
-		row->output = goflow_values_encode(node->columns, node->ncolumns, run->values, run->nulls);
+	{
+		/* copies: the frame may have gone before they are written */
+		row->ncolumns = node->ncolumns;
+		row->columns = goflow_values_to_texts(node->columns, node->ncolumns, run->values, run->nulls);
+		row->column_nulls = palloc(node->ncolumns * sizeof(bool));
+		memcpy(row->column_nulls, run->nulls, node->ncolumns * sizeof(bool));
+	}
 	goflow_writes_add(ex->writes, GOFLOW_WRITE_NODE, row);
 	MemoryContextSwitchTo(old);
 }

@@ -16,6 +16,7 @@
  *	compensate.c	undoing what completed
  *	lookup.c	present values of references
  *	evaluate.c	plans of SQL texts and expressions; coercion
+ *	insert.c	plain INSERT ... VALUES without the executor
  *	node.c		what each simple node type does
  *	data.c		map, filter, reduce, merge, split; items of loops
  *	value.c		text form of typed values, and jsonb of them
@@ -412,6 +413,12 @@ extern GoflowCompensationRow *goflow_compensate_next(GoflowExecution *ex);
 extern void goflow_compensate_run(GoflowExecution *ex, GoflowCompensationRow *row);
 extern void goflow_compensate_done(GoflowExecution *ex, GoflowCompensationRow *row, Jsonb *error);
 
+/* ---- insert.c ---- */
+typedef struct GoflowInsert GoflowInsert;
+extern bool goflow_insert_run(GoflowInsert **state, SPIPlanPtr spi, const char *text,
+							  ParamListInfo params);
+extern void goflow_insert_forget(GoflowInsert *insert);
+
 /* ---- evaluate.c ---- */
 
 /*
@@ -480,6 +487,8 @@ extern TupleDesc goflow_items_descriptor(const GoflowField *fields, int nfields)
 
 /* ---- value.c ---- */
 #define GOFLOW_CHUNK_ROWS 256
+extern Datum *goflow_values_to_texts(const GoflowField *fields, int nfields,
+									 const Datum *values, const bool *nulls);
 extern ArrayType *goflow_values_encode(const GoflowField *fields, int nfields,
 									   const Datum *values, const bool *nulls);
 extern void goflow_values_decode(const GoflowField *fields, int nfields, ArrayType *array,

@@ -129,15 +129,22 @@ make_text_array(Datum *elements, bool *nulls, int nrows, int ncolumns)
 	return construct_md_array(elements, nulls, 2, dims, lower, TEXTOID, -1, false, TYPALIGN_INT);
 }
 
+/* Texts, in the current context; those of NULLs are nothing. */
+Datum *
+goflow_values_to_texts(const GoflowField *fields, int nfields, const Datum *values, const bool *nulls)
+{
+	Datum	   *texts = palloc(nfields * sizeof(Datum));
+
+	for (int i = 0; i < nfields; i++)
+		texts[i] = nulls[i] ? (Datum) 0 : PointerGetDatum(goflow_value_encode(&fields[i], values[i]));
+	return texts;
+}
+
 ArrayType *
 goflow_values_encode(const GoflowField *fields, int nfields, const Datum *values, const bool *nulls)
 {
-	Datum	   *elements = palloc(nfields * sizeof(Datum));
-
-	for (int i = 0; i < nfields; i++)
-		elements[i] = nulls[i] ? (Datum) 0 :
-			PointerGetDatum(goflow_value_encode(&fields[i], values[i]));
-	return make_text_array(elements, unconstify(bool *, nulls), 1, nfields);
+	return make_text_array(goflow_values_to_texts(fields, nfields, values, nulls),
+						   unconstify(bool *, nulls), 1, nfields);
 }
 
 void

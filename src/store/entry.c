@@ -42,11 +42,31 @@ enum
 
 #define MAX_ENTRIES 40
 #define MAX_OUTPUT_BYTES 600
-#define MAX_OUTPUTS (MAX_OUTPUT_BYTES / sizeof(int32))
+#define MAX_OUTPUTS 150			/* columns, NULLs included */
 
 #define SET(anum, datum) (values[(anum) - 1] = (datum), nulls[(anum) - 1] = false)
 #define SET_OR_NULL(anum, given, datum) \
 	(nulls[(anum) - 1] = !(given), values[(anum) - 1] = (given) ? (datum) : (Datum) 0)
+
+static ArrayType *
+make_texts(Datum *values, bool *nulls, int n)
+{
+	int			lower = 1;
+
+	return construct_md_array(values, nulls, 1, &n, &lower, TEXTOID, -1, false, TYPALIGN_INT);
+}
+
+/* Bytes that the columns of an entry take up in an array. */
+static Size
+size_of_columns(const GoflowNodeRow *entry)
+{
+	Size		size = 0;
+
+	for (int i = 0; i < entry->ncolumns; i++)
+		if (!entry->column_nulls[i])
+			size += INTALIGN(VARSIZE(DatumGetPointer(entry->columns[i])));
+	return size;
+}
 
 static void
 set_first(const GoflowNodeRow *entry, Datum *values, bool *nulls)
@@ -62,7 +82,8 @@ set_first(const GoflowNodeRow *entry, Datum *values, bool *nulls)
 	SET(Anum_journal_started_at, TimestampTzGetDatum(entry->started_at));
 	SET_OR_NULL(Anum_journal_finished_at, entry->finished_at != entry->started_at + entry->duration,
 				TimestampTzGetDatum(entry->finished_at));
-	SET_OR_NULL(Anum_journal_output, entry->output != NULL, PointerGetDatum(entry->output));
+	SET_OR_NULL(Anum_journal_output, entry->ncolumns > 0,
+				PointerGetDatum(make_texts(entry->columns, entry->column_nulls, entry->ncolumns)));
 	SET_OR_NULL(Anum_journal_error, entry->error != NULL, JsonbPGetDatum(entry->error));
 }
 
@@ -96,20 +117,14 @@ goflow_entries_pack(GoflowNodeRow **entries, int nentries, Datum *values, bool *
 		const GoflowNodeRow *entry = entries[n];
 		Datum	   *numbers = &more[(n - 1) * ENTRY_NUMBERS];
 
-		if (entry->output)
+		if (entry->ncolumns > 0)
 		{
-			Datum	   *columns;
-			bool	   *column_nulls;
-			int			ncolumns;
-
-			if (bytes + VARSIZE(entry->output) > MAX_OUTPUT_BYTES)
+			bytes += size_of_columns(entry);
+			if (bytes > MAX_OUTPUT_BYTES || noutputs + entry->ncolumns > MAX_OUTPUTS)
 				break;
-			bytes += VARSIZE(entry->output) - ARR_DATA_OFFSET(entry->output);
-			deconstruct_array(entry->output, TEXTOID, -1, false, TYPALIGN_INT,
-							  &columns, &column_nulls, &ncolumns);
-			memcpy(outputs + noutputs, columns, ncolumns * sizeof(Datum));
-			memcpy(output_nulls + noutputs, column_nulls, ncolumns * sizeof(bool));
-			noutputs += ncolumns;
+			memcpy(outputs + noutputs, entry->columns, entry->ncolumns * sizeof(Datum));
+			memcpy(output_nulls + noutputs, entry->column_nulls, entry->ncolumns * sizeof(bool));
+			noutputs += entry->ncolumns;
 		}
 		numbers[ENTRY_FRAME] = Int32GetDatum(entry->frame);
 		numbers[ENTRY_NODE] = Int32GetDatum((uint16) entry->node | (int32) entry->attempt << 16);
@@ -123,8 +138,7 @@ goflow_entries_pack(GoflowNodeRow **entries, int nentries, Datum *values, bool *
 				PointerGetDatum(construct_array(more, (n - 1) * ENTRY_NUMBERS, INT4OID,
 												sizeof(int32), true, TYPALIGN_INT)));
 	SET_OR_NULL(Anum_journal_outputs, noutputs > 0,
-				PointerGetDatum(construct_md_array(outputs, output_nulls, 1, &noutputs, &(int) {1},
-												   TEXTOID, -1, false, TYPALIGN_INT)));
+				PointerGetDatum(make_texts(outputs, output_nulls, noutputs)));
 	return n;
 }
 
@@ -198,9 +212,7 @@ goflow_entries_unpack(HeapTuple tuple, TupleDesc tupdesc, List *entries)
 		if (end < used || end > noutputs)
 			elog(ERROR, "unexpected outputs in the journal");
 		if (end > used)
-			entry->output = construct_md_array(outputs + used, output_nulls + used, 1,
-											   &(int) {end - used}, &(int) {1},
-											   TEXTOID, -1, false, TYPALIGN_INT);
+			entry->output = make_texts(outputs + used, output_nulls + used, end - used);
 		used = end;
 		entries = lappend(entries, entry);
 	}

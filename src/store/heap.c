@@ -192,11 +192,15 @@ goflow_scan_begin_key(GoflowScan *scan, const char *table, const char *index,
 			case OIDOID:
 				equal = F_OIDEQ;
 				break;
+			case TEXTOID:
+				equal = F_TEXTEQ;
+				break;
 			default:
 				equal = F_INT8EQ;
 				break;
 		}
-		ScanKeyInit(&scankeys[i], attnum, BTEqualStrategyNumber, equal, keys[i]);
+		ScanKeyEntryInitialize(&scankeys[i], 0, attnum, BTEqualStrategyNumber, InvalidOid,
+							   scan->index->rd_indcollation[i], equal, keys[i]);
 	}
 	scan->scan = systable_beginscan_ordered(scan->rel, scan->index, scan->snapshot, nkeys, scankeys);
 }

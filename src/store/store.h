@@ -169,7 +169,10 @@ typedef struct GoflowNodeRow
 	TimestampTz started_at;
 	TimestampTz finished_at;
 	int32		duration;		/* microseconds */
-	ArrayType  *output;			/* or NULL */
+	ArrayType  *output;			/* as it was read, or NULL */
+	Datum	   *columns;		/* output as it is to be written: texts */
+	bool	   *column_nulls;
+	int			ncolumns;
 	Jsonb	   *error;			/* or NULL */
 	bool		of_ended_frame; /* nothing will ask for this frame's entries again */
 } GoflowNodeRow;

@@ -18,6 +18,14 @@ struct GoflowNodeRow;
 
 enum
 {
+	Anum_workflow_id = 1,
+	Anum_workflow_version = 3,
+	Anum_workflow_owner,
+	Anum_workflow_dropped_at = 9
+};
+
+enum
+{
 	Anum_execution_id = 1,
 	Anum_execution_workflow_id,
 	Anum_execution_run_as,
@@ -262,7 +270,7 @@ extern void goflow_scan_release(void);
 extern void goflow_scan_begin(GoflowScan *scan, const char *table, const char *index,
 							  const pg_uuid_t *execution_id);
 
-/* The same with more of the key given: smallint, int and bigint columns as their types are. */
+/* The same with more of the key given: columns by the types that they have. */
 extern void goflow_scan_begin_key(GoflowScan *scan, const char *table, const char *index,
 								  int nkeys, const Datum *keys);
 extern HeapTuple goflow_scan_next(GoflowScan *scan);

@@ -15,6 +15,7 @@
 
 #include "store/store.h"
 
+#include "access/htup_details.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "executor/spi.h"
@@ -29,6 +30,8 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
+#include "store/table.h"
+
 /* A compiled version */
 typedef struct CacheEntry
 {
@@ -39,6 +42,18 @@ typedef struct CacheEntry
 } CacheEntry;
 
 static HTAB *cache = NULL;
+
+/* The newest version of a workflow, as of the last change of the table that we heard of. */
+typedef struct NewestEntry
+{
+	char		name[NAMEDATALEN];	/* key */
+	GoflowWorkflowRow row;		/* without its name */
+} NewestEntry;
+
+#define MAX_NEWEST 1000
+
+static HTAB *newest = NULL;
+static Oid	newest_table;
 
 /* Counts changes of pg_type. */
 static uint64 types_generation = 1;
@@ -55,16 +70,6 @@ typedef struct Statement
 	SPIPlanPtr	plan;
 } Statement;
 
-static Statement find_newest = {
-	"SELECT workflow_id, version, owner::oid, dropped_at IS NOT NULL FROM goflow.workflow "
-	"WHERE name OPERATOR(pg_catalog.=) $1 ORDER BY version DESC LIMIT 1",
-	1, {TEXTOID}
-};
-static Statement find_version = {
-	"SELECT workflow_id, version, owner::oid, dropped_at IS NOT NULL FROM goflow.workflow "
-	"WHERE name OPERATOR(pg_catalog.=) $1 AND version OPERATOR(pg_catalog.=) $2",
-	2, {TEXTOID, INT4OID}
-};
 static Statement insert_version = {
 	"INSERT INTO goflow.workflow (name, version, owner, definition, contract, settings, retention) "
 	"SELECT $1, COALESCE(pg_catalog.max(version), 0) OPERATOR(pg_catalog.+) 1, $2, $3, $4, $5, "
@@ -156,27 +161,90 @@ goflow_workflow_lock(const char *name, LOCKMODE mode)
 					   hash_bytes((const unsigned char *) name, strlen(name)), 0, mode);
 }
 
+static void
+forget_newest(Datum arg, Oid relation)
+{
+	if (newest && (!OidIsValid(relation) || relation == newest_table))
+	{
+		hash_destroy(newest);
+		newest = NULL;
+	}
+}
+
+/* Who changes the table says so, to this process and to all others at commit. */
+static void
+note_change(void)
+{
+	CacheInvalidateRelcacheByRelid(goflow_relation("workflow"));
+}
+
+static bool
+find_newest(const char *name, GoflowWorkflowRow *row)
+{
+	NewestEntry *entry = newest && strlen(name) < NAMEDATALEN ?
+		hash_search(newest, name, HASH_FIND, NULL) : NULL;
+
+	if (entry == NULL)
+		return false;
+	*row = entry->row;
+	row->name = pstrdup(name);
+	return true;
+}
+
+static void
+remember_newest(const char *name, const GoflowWorkflowRow *row)
+{
+	static bool registered = false;
+	NewestEntry *entry;
+
+	if (strlen(name) >= NAMEDATALEN)
+		return;
+	if (!registered)
+	{
+		CacheRegisterRelcacheCallback(forget_newest, (Datum) 0);
+		registered = true;
+	}
+	if (newest && hash_get_num_entries(newest) >= MAX_NEWEST)
+		forget_newest((Datum) 0, InvalidOid);
+	if (newest == NULL)
+	{
+		HASHCTL		ctl = {.keysize = NAMEDATALEN, .entrysize = sizeof(NewestEntry)};
+
+		newest = hash_create("goflow newest workflows", 32, &ctl, HASH_ELEM | HASH_STRINGS);
+		newest_table = goflow_relation("workflow");
+	}
+	entry = hash_search(newest, name, HASH_ENTER, NULL);
+	entry->row = *row;
+}
+
 bool
 goflow_workflow_find(const char *name, int version, GoflowWorkflowRow *row)
 {
-	GoflowOwnerScope scope;
-	Datum		values[] = {CStringGetTextDatum(name), Int32GetDatum(version)};
-	char	   *kept_name = pstrdup(name);
+	Datum		keys[] = {CStringGetTextDatum(name), Int32GetDatum(version)};
+	GoflowScan	scan;
+	HeapTuple	tuple;
 	bool		found;
 
-	goflow_owner_begin(&scope);
-	run(version > 0 ? &find_version : &find_newest, values);
-	found = SPI_processed > 0;
+	if (version <= 0 && find_newest(name, row))
+		return !row->dropped;
+	goflow_scan_begin_key(&scan, "workflow", "workflow_name_version_key", version > 0 ? 2 : 1, keys);
+	tuple = goflow_scan_previous(&scan);	/* the newest */
+	found = HeapTupleIsValid(tuple);
 	if (found)
 	{
-		row->workflow_id = DatumGetInt32(column(0, 1));
-		row->name = kept_name;
-		row->version = DatumGetInt32(column(0, 2));
-		row->owner = DatumGetObjectId(column(0, 3));
-		row->dropped = DatumGetBool(column(0, 4));
+		TupleDesc	tupdesc = RelationGetDescr(scan.rel);
+		bool		isnull;
+
+		row->workflow_id = DatumGetInt32(heap_getattr(tuple, Anum_workflow_id, tupdesc, &isnull));
+		row->name = pstrdup(name);
+		row->version = DatumGetInt32(heap_getattr(tuple, Anum_workflow_version, tupdesc, &isnull));
+		row->owner = DatumGetObjectId(heap_getattr(tuple, Anum_workflow_owner, tupdesc, &isnull));
+		row->dropped = !heap_attisnull(tuple, Anum_workflow_dropped_at, tupdesc);
 	}
-	goflow_owner_end(&scope);
-	return found && !(version == 0 && row->dropped);
+	goflow_scan_end(&scan);
+	if (found && version <= 0)
+		remember_newest(name, row);
+	return found && !(version <= 0 && row->dropped);
 }
 
 int
@@ -202,6 +270,7 @@ goflow_workflow_insert(const char *name, Oid owner, Jsonb *definition, Jsonb *co
 	values[5] = Int64GetDatum(retention);
 	goflow_owner_begin(&scope);
 	run(&insert_version, values);
+	note_change();
 	*workflow_id = DatumGetInt32(column(0, 1));
 	version = DatumGetInt32(column(0, 2));
 	goflow_owner_end(&scope);
@@ -224,6 +293,7 @@ void
 goflow_workflow_mark_dropped(const char *name)
 {
 	execute(&mark_dropped, name, InvalidOid);
+	note_change();
 	execute(&delete_grants, name, InvalidOid);
 	execute(&delete_start_keys, name, InvalidOid);	/* a later workflow of this name is another one */
 }
