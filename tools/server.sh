@@ -75,7 +75,7 @@ server_prepare()
 	fi
 	regress_dir=$pkglibdir/pgxs/src/test
 	if [ "$(id -u)" = 0 ]; then
-		chown "$server_user" "$work"
+		chown "$server_user" "$work" "$work/pg$sharedir/extension"
 	fi
 	cd "$work"
 }

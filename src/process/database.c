@@ -274,8 +274,12 @@ goflow_database_unhold(Oid oid, bool changed)
 	if (db && db->holds > 0)
 	{
 		db->holds--;
-		if (changed && db->presence == GOFLOW_PRESENCE_PRESENT)
-			db->presence = GOFLOW_PRESENCE_UNKNOWN;
+		if (changed)
+		{
+			if (db->presence == GOFLOW_PRESENCE_PRESENT)
+				db->presence = GOFLOW_PRESENCE_UNKNOWN;
+			goflow_trouble_clear(&db->trouble);
+		}
 		goflow_launcher_wake_locked();
 	}
 	goflow_unlock();

@@ -172,12 +172,19 @@ Datum
 goflow_health(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	char	   *version;
 
 	goflow_require_preloaded();
 	InitMaterializedSRF(fcinfo, 0);
 	put_server(rsinfo);
 	put_database(rsinfo);
 	put_pools(rsinfo);
-	put_home(rsinfo);
+	version = goflow_extension_other_version();
+	if (version)
+		put(rsinfo, "trouble", "version", 1,
+			psprintf("the extension has version %s, its library %s: ALTER EXTENSION goflow UPDATE",
+					 version, GOFLOW_VERSION));
+	else
+		put_home(rsinfo);
 	return (Datum) 0;
 }

@@ -7,7 +7,8 @@
  *	-	LISTEN and UNLISTEN of goflow's channels, effective at commit.
  *	-	Statements that need the database to themselves.  A connected process
  *		would make DROP DATABASE, its RENAME and SET TABLESPACE, and CREATE
- *		DATABASE ... TEMPLATE fail, and DROP EXTENSION goflow wait.  Before
+ *		DATABASE ... TEMPLATE fail, and DROP EXTENSION goflow and its
+ *		ALTER EXTENSION wait.  Before
  *		such a statement goflow's processes in that database are stopped; what
  *		they ran is rolled back, and runs again if the database is still there.
  *		They stay out until the transaction has ended, either way.  Only who
@@ -133,6 +134,19 @@ hold_for_drop_extension(DropStmt *stmt)
 	}
 }
 
+/* A node that runs would be waited for by the script's ALTER TABLE. */
+static void
+hold_for_alter_extension(AlterExtensionStmt *stmt)
+{
+	Oid			extension;
+
+	if (strcmp(stmt->extname, GOFLOW_SCHEMA) != 0)
+		return;
+	extension = get_extension_oid(GOFLOW_SCHEMA, true);
+	if (OidIsValid(extension) && goflow_owns_extension(extension, GetUserId()))
+		hold(MyDatabaseId);
+}
+
 static void
 before_statement(Node *statement)
 {
@@ -151,6 +165,9 @@ before_statement(Node *statement)
 		case T_RenameStmt:
 			if (((RenameStmt *) statement)->renameType == OBJECT_DATABASE)
 				hold_own_database(((RenameStmt *) statement)->subname);
+			break;
+		case T_AlterExtensionStmt:
+			hold_for_alter_extension((AlterExtensionStmt *) statement);
 			break;
 		case T_DropStmt:
 			if (((DropStmt *) statement)->removeType == OBJECT_EXTENSION)

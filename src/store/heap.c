@@ -28,11 +28,46 @@
 /* Rows that go in at once; a page holds fewer. */
 #define WRITER_SLOTS 256
 
+/* What the enums of table.h speak of. */
+static const struct
+{
+	const char *table;
+	int			natts;
+}			known_tables[] = {
+	{"journal", Natts_journal},
+	{"execution", Natts_execution},
+	{"variable", Natts_variable},
+	{"pending", Natts_pending},
+	{"frame", Natts_frame},
+	{"node_rows", Natts_node_rows},
+	{"collected", Natts_collected},
+	{"compensation", Natts_compensation},
+	{"request", Natts_request},
+	{"signal", Natts_signal}
+};
+
+/* A column more or less, by whomever, would make nonsense of all values. */
+static Relation
+open_table(const char *name, LOCKMODE lock)
+{
+	Relation	rel = table_open(goflow_relation(name), lock);
+	int			natts = RelationGetDescr(rel)->natts;
+
+	for (int i = 0; i < lengthof(known_tables); i++)
+		if (strcmp(known_tables[i].table, name) == 0 && known_tables[i].natts != natts)
+			ereport(ERROR,
+					(errcode(ERRCODE_GOFLOW_VERSION_MISMATCH),
+					 errmsg("table \"%s.%s\" has %d columns, but %d are expected",
+							GOFLOW_SCHEMA, name, natts, known_tables[i].natts),
+					 errhint("Columns that were dropped count. The tables of goflow cannot be altered.")));
+	return rel;
+}
+
 void
 goflow_writer_open(GoflowWriter *writer, const char *table)
 {
 	memset(writer, 0, sizeof(*writer));
-	writer->rel = table_open(goflow_relation(table), RowExclusiveLock);
+	writer->rel = open_table(table, RowExclusiveLock);
 	writer->estate = CreateExecutorState();
 	writer->rri = makeNode(ResultRelInfo);
 
@@ -170,7 +205,7 @@ goflow_scan_begin_key(GoflowScan *scan, const char *table, const char *index,
 {
 	ScanKeyData scankeys[INDEX_MAX_KEYS];
 
-	scan->rel = table_open(goflow_relation(table), AccessShareLock);
+	scan->rel = open_table(table, AccessShareLock);
 	scan->index = index_open(goflow_relation(index), AccessShareLock);
 	scan->snapshot = RegisterSnapshot(held_snapshot ? held_snapshot : GetLatestSnapshot());
 	for (int i = 0; i < nkeys; i++)

@@ -52,9 +52,25 @@ forget(Datum arg, int cacheid, uint32 hashvalue)
 	}
 }
 
-/* The owner of the extension, InvalidOid if it is not in this database. */
+/*
+ * The library knows the tables of its own version only.  After new files were
+ * installed and the server was restarted, everything stands still until the
+ * extension is updated, too.
+ */
+static void
+check_version(const char *version)
+{
+	if (strcmp(version, GOFLOW_VERSION) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_GOFLOW_VERSION_MISMATCH),
+				 errmsg("extension \"%s\" has version %s in this database, but its library has version %s",
+						GOFLOW_SCHEMA, version, GOFLOW_VERSION),
+				 errhint("Run ALTER EXTENSION goflow UPDATE, or restart the server if newer files were installed.")));
+}
+
+/* The owner of the extension, and its version; InvalidOid if it is not in this database. */
 static Oid
-lookup_owner(void)
+lookup_owner(char **version)
 {
 	Relation	rel;
 	SysScanDesc scan;
@@ -68,7 +84,14 @@ lookup_owner(void)
 	scan = systable_beginscan(rel, ExtensionNameIndexId, true, NULL, 1, &key);
 	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
+	{
+		bool		isnull;
+		Datum		datum = heap_getattr(tuple, Anum_pg_extension_extversion,
+										 RelationGetDescr(rel), &isnull);
+
 		owner = ((Form_pg_extension) GETSTRUCT(tuple))->extowner;
+		*version = TextDatumGetCString(datum);
+	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return owner;
@@ -87,8 +110,27 @@ get_owner(void)
 		registered = true;
 	}
 	if (!OidIsValid(extension_owner))
-		extension_owner = lookup_owner();
+	{
+		char	   *version;
+		Oid			owner = lookup_owner(&version);
+
+		if (OidIsValid(owner))
+			check_version(version);
+		extension_owner = owner;
+	}
 	return extension_owner;
+}
+
+/* Its version in this database, if that is not the library's; else NULL. */
+char *
+goflow_extension_other_version(void)
+{
+	char	   *version;
+
+	if (OidIsValid(extension_owner) || !OidIsValid(lookup_owner(&version)) ||
+		strcmp(version, GOFLOW_VERSION) == 0)
+		return NULL;
+	return version;
 }
 
 bool

@@ -41,7 +41,8 @@ extern SPIPlanPtr goflow_owner_plan(SPIPlanPtr *plan, const char *query, int nar
 
 /* OID of a table or index of schema goflow, cached; error if the extension is not in this database. */
 extern Oid	goflow_relation(const char *name);
-extern bool goflow_extension_exists(void);
+extern bool goflow_extension_exists(void);	/* WF119 if it has another version */
+extern char *goflow_extension_other_version(void);
 
 /* May a role see and steer what belongs to others?  Who may execute adopt(): see grant_admin(). */
 extern bool goflow_is_admin(Oid role);

@@ -159,7 +159,8 @@ enum
 	Anum_request_kind,
 	Anum_request_role,
 	Anum_request_requested_at,
-	Anum_request_argument
+	Anum_request_argument,
+	Natts_request = Anum_request_argument
 };
 
 enum
