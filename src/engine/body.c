@@ -122,24 +122,9 @@ begin_loop(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 		case GOFLOW_LOOP_QUERY:
 			{
 				Tuplestorestate *items = goflow_items_collect(ex, frame, node);
-				List	   *rows = NIL;
-				int			number = 0;
-				ListCell   *lc;
 
 				row->count = tuplestore_tuple_count(items);
-				foreach(lc, goflow_rows_encode(node->items, node->nitems, items))
-				{
-					GoflowChunkRow *chunk = palloc0(sizeof(GoflowChunkRow));
-
-					chunk->execution_id = ex->row->id;
-					chunk->frame = frame->id;
-					chunk->node = node->index;
-					chunk->attempt = row->attempt;
-					chunk->chunk = number++;
-					chunk->rows = lfirst(lc);
-					rows = lappend(rows, chunk);
-				}
-				goflow_chunks_write(rows);
+				goflow_rows_store(ex, frame, node, row->attempt, node->items, node->nitems, items);
 				tuplestore_end(items);
 				break;
 			}

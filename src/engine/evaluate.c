@@ -569,13 +569,11 @@ map_columns(GoflowExpr *expr, const GoflowField *fields, int nfields, TupleDesc 
 
 /* A result's value as the node's column has it: void and unknown are text. */
 static Datum
-column_value(SPITupleTable *table, uint64 row, int column, bool *isnull)
+column_value(Oid type, Datum value, bool isnull)
 {
-	Datum		value = SPI_getbinval(table->vals[row], table->tupdesc, column + 1, isnull);
-
-	if (*isnull)
+	if (isnull)
 		return (Datum) 0;
-	switch (TupleDescAttr(table->tupdesc, column)->atttypid)
+	switch (type)
 	{
 		case VOIDOID:
 			return CStringGetTextDatum("");
@@ -586,23 +584,135 @@ column_value(SPITupleTable *table, uint64 row, int column, bool *isnull)
 	}
 }
 
-/* Rows of a result, into a tuplestore of declared columns. */
+/* Takes the rows of a result one by one, as declared columns. */
+typedef struct RowReceiver
+{
+	DestReceiver pub;
+	GoflowExpr *expr;
+	const GoflowField *fields;
+	int			nfields;
+	Tuplestorestate *rows;
+	TupleDesc	tupdesc;		/* of rows */
+	TupleDesc	source;			/* of the result; NULL: it has no rows */
+	int		   *map;
+	Datum	   *values;
+	bool	   *nulls;
+	MemoryContext context;		/* of one row */
+} RowReceiver;
+
+static void
+receiver_startup(DestReceiver *self, int operation, TupleDesc source)
+{
+	RowReceiver *receiver = (RowReceiver *) self;
+
+	receiver->source = source;
+	receiver->map = map_columns(receiver->expr, receiver->fields, receiver->nfields, source);
+}
+
+static void
+receiver_put(RowReceiver *receiver, const Datum *values, const bool *nulls)
+{
+	MemoryContext old = MemoryContextSwitchTo(receiver->context);
+
+	for (int i = 0; i < receiver->nfields; i++)
+	{
+		int			from = receiver->map[i];
+
+		receiver->nulls[i] = nulls[from];
+		receiver->values[i] = column_value(TupleDescAttr(receiver->source, from)->atttypid,
+										   values[from], nulls[from]);
+	}
+	tuplestore_putvalues(receiver->rows, receiver->tupdesc, receiver->values, receiver->nulls);
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(receiver->context);
+}
+
+static bool
+receiver_receive(TupleTableSlot *slot, DestReceiver *self)
+{
+	slot_getallattrs(slot);
+	receiver_put((RowReceiver *) self, slot->tts_values, slot->tts_isnull);
+	return true;
+}
+
+static void
+receiver_nothing(DestReceiver *self)
+{
+}
+
+static void
+receiver_begin(RowReceiver *receiver, GoflowExpr *expr, const GoflowField *fields, int nfields,
+			   Tuplestorestate *rows)
+{
+	memset(receiver, 0, sizeof(*receiver));
+	receiver->pub.receiveSlot = receiver_receive;
+	receiver->pub.rStartup = receiver_startup;
+	receiver->pub.rShutdown = receiver_nothing;
+	receiver->pub.rDestroy = receiver_nothing;
+	receiver->pub.mydest = DestTuplestore;
+	receiver->expr = expr;
+	receiver->fields = fields;
+	receiver->nfields = nfields;
+	receiver->rows = rows;
+	receiver->tupdesc = goflow_items_descriptor(fields, nfields);
+	receiver->values = palloc(Max(nfields, 1) * sizeof(Datum));
+	receiver->nulls = palloc(Max(nfields, 1) * sizeof(bool));
+	receiver->context = AllocSetContextCreate(CurrentMemoryContext, "goflow row",
+											  ALLOCSET_SMALL_SIZES);
+}
+
+static void
+receiver_end(RowReceiver *receiver)
+{
+	if (receiver->source == NULL)
+		raise_outdated(receiver->expr, "It returns no rows.");
+	MemoryContextDelete(receiver->context);
+}
+
+/* Runs a statement for its rows, however many. */
+static void
+fetch_rows(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr, const GoflowField *fields,
+		   int nfields, Tuplestorestate *rows)
+{
+	GoflowPlan *plan = get_plan(expr);
+	SPIExecuteOptions options;
+	RowReceiver receiver;
+	int			rc;
+
+	receiver_begin(&receiver, expr, fields, nfields, rows);
+	memset(&options, 0, sizeof(options));
+	options.params = goflow_evaluate_params(ex, frame, expr);
+	options.dest = &receiver.pub;
+	register_rows(ex, frame, expr);
+	rc = SPI_execute_plan_extended(plan->spi, &options);
+	unregister_relations(expr->relations);
+	if (rc < 0)
+		elog(ERROR, "SPI_execute_plan_extended failed: %s", SPI_result_code_string(rc));
+	receiver_end(&receiver);
+}
+
+/* Rows of a result that has been fetched already; table NULL: it had none. */
 static void
 put_rows(GoflowExpr *expr, const GoflowField *fields, int nfields, SPITupleTable *table,
 		 Tuplestorestate *rows)
 {
-	TupleDesc	tupdesc = goflow_items_descriptor(fields, nfields);
-	int		   *map = map_columns(expr, fields, nfields, table->tupdesc);
-	Datum	   *values = palloc(Max(nfields, 1) * sizeof(Datum));
-	bool	   *nulls = palloc(Max(nfields, 1) * sizeof(bool));
+	RowReceiver receiver;
 
-	for (uint64 r = 0; r < table->numvals; r++)
+	receiver_begin(&receiver, expr, fields, nfields, rows);
+	if (table)
 	{
-		CHECK_FOR_INTERRUPTS();
-		for (int i = 0; i < nfields; i++)
-			values[i] = column_value(table, r, map[i], &nulls[i]);
-		tuplestore_putvalues(rows, tupdesc, values, nulls);
+		Datum	   *values = palloc(table->tupdesc->natts * sizeof(Datum));
+		bool	   *nulls = palloc(table->tupdesc->natts * sizeof(bool));
+
+		receiver_startup(&receiver.pub, 0, table->tupdesc);
+		for (uint64 r = 0; r < table->numvals; r++)
+		{
+			CHECK_FOR_INTERRUPTS();
+			heap_deform_tuple(table->vals[r], table->tupdesc, values, nulls);
+			receiver_put(&receiver, values, nulls);
+		}
 	}
+	receiver_end(&receiver);
 }
 
 /* Runs a query for its rows; the caller ends the tuplestore. */
@@ -610,24 +720,9 @@ Tuplestorestate *
 goflow_evaluate_rows(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr,
 					 const GoflowField *fields, int nfields)
 {
-	GoflowPlan *plan = get_plan(expr);
-	SPIExecuteOptions options;
-	Tuplestorestate *rows;
-	int			rc;
+	Tuplestorestate *rows = tuplestore_begin_heap(true, false, work_mem);
 
-	memset(&options, 0, sizeof(options));
-	options.params = goflow_evaluate_params(ex, frame, expr);
-	register_rows(ex, frame, expr);
-	SPI_tuptable = NULL;
-	rc = SPI_execute_plan_extended(plan->spi, &options);
-	unregister_relations(expr->relations);
-	if (rc < 0)
-		elog(ERROR, "SPI_execute_plan_extended failed: %s", SPI_result_code_string(rc));
-	if (SPI_tuptable == NULL)
-		raise_outdated(expr, "It returns no rows.");
-	rows = tuplestore_begin_heap(true, false, work_mem);
-	put_rows(expr, fields, nfields, SPI_tuptable, rows);
-	SPI_freetuptable(SPI_tuptable);
+	fetch_rows(ex, frame, expr, fields, nfields, rows);
 	return rows;
 }
 
@@ -689,33 +784,42 @@ goflow_evaluate_with(GoflowExpr *expr, ParamListInfo params)
 		elog(ERROR, "SPI_execute_plan_extended failed: %s", SPI_result_code_string(rc));
 }
 
+/* The rows of a many-row node, to be filled. */
+static Tuplestorestate *
+make_rows(GoflowFrame *frame, GoflowNode *node)
+{
+	MemoryContext old = MemoryContextSwitchTo(frame->context);
+	Tuplestorestate *rows = tuplestore_begin_heap(true, true, work_mem);
+
+	MemoryContextSwitchTo(old);
+	goflow_frame_keep_rows(frame, node, rows);
+	return rows;
+}
+
+static void
+set_count(GoflowNodeRun *run, uint64 count)
+{
+	run->values[0] = Int64GetDatum((int64) count);
+	run->nulls[0] = false;
+}
+
 /* Sets the columns of a sql node (in the execution's context) and its rows; table NULL: it returns none. */
 void
 goflow_evaluate_take_result(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr,
 							GoflowNodeRun *run, SPITupleTable *table, uint64 processed)
 {
 	GoflowNode *node = expr->node;
-	Tuplestorestate *rows;
-	MemoryContext old;
 
 	if (node->rows == GOFLOW_ROWS_MANY)
 	{
-		if (table == NULL)
-			raise_outdated(expr, "It returns no rows.");
-		old = MemoryContextSwitchTo(frame->context);
-		rows = tuplestore_begin_heap(true, true, work_mem);
-		MemoryContextSwitchTo(old);
-		goflow_frame_keep_rows(frame, node, rows);
-		put_rows(expr, node->row_columns, node->nrow_columns, table, rows);
-		run->values[0] = Int64GetDatum((int64) processed);
-		run->nulls[0] = false;
+		put_rows(expr, node->row_columns, node->nrow_columns, table, make_rows(frame, node));
+		set_count(run, processed);
 	}
 	else if (node->rows == GOFLOW_ROWS_NONE || table == NULL)
 	{
 		if (strcmp(node->columns[0].name, "count") != 0)
 			raise_outdated(expr, "It returns no row.");
-		run->values[0] = Int64GetDatum((int64) processed);
-		run->nulls[0] = false;
+		set_count(run, processed);
 	}
 	else
 	{
@@ -734,7 +838,9 @@ goflow_evaluate_take_result(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr 
 			run->values[i] = (Datum) 0;
 			if (processed == 0)
 				continue;
-			run->values[i] = column_value(table, 0, map[i], &run->nulls[i]);
+			run->values[i] = SPI_getbinval(table->vals[0], table->tupdesc, map[i] + 1, &run->nulls[i]);
+			run->values[i] = column_value(TupleDescAttr(table->tupdesc, map[i])->atttypid,
+										  run->values[i], run->nulls[i]);
 			if (!run->nulls[i])
 				run->values[i] = keep_value(ex, frame, node->columns[i].type, run->values[i]);
 		}
@@ -752,6 +858,14 @@ goflow_evaluate_statement(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *e
 	SPIExecuteOptions options;
 	int			rc;
 
+	if (expr->node->rows == GOFLOW_ROWS_MANY)
+	{
+		Tuplestorestate *rows = make_rows(frame, expr->node);
+
+		fetch_rows(ex, frame, expr, expr->node->row_columns, expr->node->nrow_columns, rows);
+		set_count(run, tuplestore_tuple_count(rows));
+		return;
+	}
 	memset(&options, 0, sizeof(options));
 	options.params = goflow_evaluate_params(ex, frame, expr);
 	options.allow_nonatomic = false;

@@ -55,12 +55,17 @@ forget_gone(GoflowExecution *ex)
 {
 	ListCell   *lc;
 
+	/* first: they may be a frame's */
+	foreach(lc, ex->gone_values)
+		pfree(lfirst(lc));
 	foreach(lc, ex->gone_frames)
 		goflow_frame_free(lfirst(lc));
 	foreach(lc, ex->gone_pendings)
 		pfree(lfirst(lc));
 	list_free(ex->gone_frames);
 	list_free(ex->gone_pendings);
+	list_free(ex->gone_values);
+	ex->gone_values = NIL;
 	ex->gone_frames = NIL;
 	ex->gone_pendings = NIL;
 }
@@ -125,8 +130,10 @@ goflow_execution_restore(GoflowExecution *ex)
 	list_free(ex->now.inbox);
 	list_free(ex->gone_frames);
 	list_free(ex->gone_pendings);
+	list_free(ex->gone_values);
 	ex->gone_frames = NIL;
 	ex->gone_pendings = NIL;
+	ex->gone_values = NIL;
 	ex->now = saved;
 	ex->now.frames = list_copy(saved.frames);
 	ex->now.pendings = list_copy(saved.pendings);
@@ -416,8 +423,10 @@ load_variables(GoflowExecution *ex, GoflowFrame *frame)
 		if (row->value == NULL)
 			continue;
 		frame->now.variable_nulls[i] = false;
-		frame->now.variables[i] = goflow_value_decode(&ex->definition->variables[number],
-													  text_to_cstring(row->value));
+		frame->now.variables[i] =
+			goflow_value_copy(ex->definition->variables[number].type,
+							  goflow_value_decode(&ex->definition->variables[number],
+												  text_to_cstring(row->value)));
 	}
 }
 
@@ -950,30 +959,6 @@ write_journal(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, char st
 	MemoryContextSwitchTo(old);
 }
 
-/* Writes the rows of a many-row node. */
-static void
-write_rows(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
-{
-	GoflowNodeRun *run = goflow_run(frame, node);
-	List	   *rows = NIL;
-	int			number = 0;
-	ListCell   *lc;
-
-	foreach(lc, goflow_rows_encode(node->row_columns, node->nrow_columns, run->rows))
-	{
-		GoflowChunkRow *chunk = palloc0(sizeof(GoflowChunkRow));
-
-		chunk->execution_id = ex->row->id;
-		chunk->frame = frame->id;
-		chunk->node = node->index;
-		chunk->attempt = run->attempt;
-		chunk->chunk = number++;
-		chunk->rows = lfirst(lc);
-		rows = lappend(rows, chunk);
-	}
-	goflow_chunks_write(rows);
-}
-
 /*
  * Writes the journal row of a node instance that has ended, in state; counts
  * it.  started_at 0: it never ran.  duration: microseconds.
@@ -991,7 +976,8 @@ goflow_execution_record(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *nod
 	{
 		case GOFLOW_NODE_COMPLETED:
 			if (run->rows)
-				write_rows(ex, frame, node);
+				goflow_rows_store(ex, frame, node, run->attempt, node->row_columns,
+								  node->nrow_columns, run->rows);
 			if (node->compensate)
 				goflow_compensate_note(ex, frame, node);
 			frame->now.completed++;

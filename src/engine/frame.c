@@ -275,9 +275,7 @@ goflow_frame_rows(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 		MemoryContextSwitchTo(old);
 		goflow_frame_keep_rows(frame, node, rows);
 		if (run->state == GOFLOW_NODE_COMPLETED)
-			goflow_rows_decode(node->row_columns, node->nrow_columns,
-							   goflow_chunks_read(&ex->row->id, frame->id, node->index, run->attempt),
-							   rows);
+			goflow_rows_load(ex, frame, node, run->attempt, node->row_columns, node->nrow_columns, rows);
 	}
 	return run->rows;
 }

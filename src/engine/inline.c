@@ -15,6 +15,9 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 
+/* Then the journal is written, and what is not needed any more is forgotten. */
+#define NODES_AT_ONCE 1000
+
 /* Can an error of a node be anything but the caller's? */
 static bool
 handles_errors(GoflowDefinition *definition)
@@ -43,37 +46,42 @@ goflow_engine_run_inline(GoflowExecutionRow *row, bool raise)
 	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "goflow run",
 												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext writes_context = AllocSetContextCreate(context, "goflow run writes",
+														 ALLOCSET_DEFAULT_SIZES);
 	GoflowWrites *writes;
 	GoflowExecution *ex;
+	bool		is_raising;
 	int			nest_level;
 
 	check_stack_depth();		/* a node may call run() again */
 	MemoryContextSwitchTo(context);
-	writes = goflow_writes_create(context);
+	writes = goflow_writes_create(writes_context);
 	nest_level = NewGUCNestLevel();
 	goflow_settings_apply(&goflow_workflow_load(row->workflow_id)->settings);
 
 	ex = goflow_execution_create(row, writes);
 	ex->is_inline = true;
+	is_raising = raise && !handles_errors(ex->definition);
 
-	if (raise && !handles_errors(ex->definition))
-		goflow_segment_run_raising(ex);
-	else
-		while (!goflow_execution_is_done(ex))
-		{
-			GoflowBudget budget = {.nodes = PG_INT32_MAX};
+	while (!goflow_execution_is_done(ex))
+	{
+		GoflowBudget budget = {.nodes = NODES_AT_ONCE};
+		GoflowSegmentEnd end = is_raising ? goflow_segment_run_raising(ex, &budget) :
+			goflow_segment_run(ex, &budget);
 
-			GoflowSegmentEnd end = goflow_segment_run(ex, &budget);
-
-			goflow_execution_mark_entries(ex);
-			goflow_writes_flush(writes, NULL);
-			CommandCounterIncrement();	/* what was written is read again */
-			if (ex->withdrawn)
-				elog(ERROR, "a node of run() is not in this process");
-			if (end == GOFLOW_SEGMENT_BLOCKED && !ex->must_commit)
-				elog(ERROR, "run() cannot go on with workflow \"%s\"", ex->definition->name);
-			ex->must_commit = false;
-		}
+		MemoryContextSwitchTo(writes_context);
+		goflow_execution_mark_entries(ex);
+		goflow_writes_flush(writes, NULL);
+		CommandCounterIncrement();	/* what was written is read again */
+		MemoryContextSwitchTo(context);
+		MemoryContextReset(writes_context);
+		writes = ex->writes = goflow_writes_create(writes_context);
+		if (ex->withdrawn)
+			elog(ERROR, "a node of run() is not in this process");
+		if (end == GOFLOW_SEGMENT_BLOCKED && !ex->must_commit)
+			elog(ERROR, "run() cannot go on with workflow \"%s\"", ex->definition->name);
+		ex->must_commit = false;
+	}
 	AtEOXact_GUC(true, nest_level);
 	if (raise && ex->now.state != GOFLOW_EXECUTION_COMPLETED &&
 		ex->now.state != GOFLOW_EXECUTION_PARTIAL)

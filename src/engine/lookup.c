@@ -12,6 +12,7 @@
 #include "executor/tuptable.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 
 /* The nearest frame of a body, this one or one around it. */
 GoflowFrame *
@@ -223,6 +224,8 @@ goflow_variable_assign(GoflowExecution *ex, GoflowFrame *frame, int variable, Go
 {
 	GoflowField *field = &ex->definition->variables[variable];
 	GoflowFrame *owner = frame_of_variable(frame, variable);
+	int			at = variable - owner->body->first_variable;
+	bool		is_by_value = get_typbyval(field->type);
 	MemoryContext old = MemoryContextSwitchTo(ex->writes->context);
 	GoflowVariableRow *row = palloc0(sizeof(GoflowVariableRow));
 
@@ -237,9 +240,14 @@ goflow_variable_assign(GoflowExecution *ex, GoflowFrame *frame, int variable, Go
 		row->value = goflow_value_encode(field, value);
 	goflow_writes_add(ex->writes, GOFLOW_WRITE_VARIABLE, row);
 
+	/* a loop may assign it for ever; but a rolled-back segment has the old value again */
+	if (!is_by_value && !owner->now.variable_nulls[at])
+	{
+		MemoryContextSwitchTo(ex->context);
+		ex->gone_values = lappend(ex->gone_values, DatumGetPointer(owner->now.variables[at]));
+	}
 	MemoryContextSwitchTo(owner->context);
-	owner->now.variables[variable - owner->body->first_variable] =
-		isnull ? (Datum) 0 : goflow_value_copy(field->type, value);
-	owner->now.variable_nulls[variable - owner->body->first_variable] = isnull;
+	owner->now.variables[at] = isnull ? (Datum) 0 : goflow_value_copy(field->type, value);
+	owner->now.variable_nulls[at] = isnull;
 	MemoryContextSwitchTo(old);
 }

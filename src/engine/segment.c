@@ -572,20 +572,22 @@ goflow_segment_run(GoflowExecution *ex, GoflowBudget *budget)
 	}
 }
 
-/* Drives an execution to its end in the current transaction; its errors are the caller's. */
-void
-goflow_segment_run_raising(GoflowExecution *ex)
+/* The same without a subtransaction: its errors are the caller's. */
+GoflowSegmentEnd
+goflow_segment_run_raising(GoflowExecution *ex, GoflowBudget *budget)
 {
 	Position	at = {.ex = ex};
-	GoflowBudget budget = {.nodes = PG_INT32_MAX};
+	GoflowSegmentEnd end;
 	ErrorContextCallback context = {.callback = describe_position, .arg = &at,
 	.previous = error_context_stack};
 
+	goflow_execution_save(ex);
 	error_context_stack = &context;
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	(void) run_nodes(&at, &budget, false);
+	end = run_nodes(&at, budget, false);
 	if (SPI_finish() != SPI_OK_FINISH)
 		elog(ERROR, "SPI_finish failed");
 	error_context_stack = context.previous;
+	return end;
 }

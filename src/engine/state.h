@@ -19,6 +19,7 @@
  *	insert.c	plain INSERT ... VALUES without the executor
  *	node.c		what each simple node type does
  *	data.c		map, filter, reduce, merge, split; items of loops
+ *	rows.c		rows in chunks, of many-row nodes and loops
  *	value.c		text form of typed values, and jsonb of them
  *	error.c		errors as jsonb and back
  *	session.c	settings, hygiene, fuse and timeout around a node
@@ -211,6 +212,7 @@ typedef struct GoflowExecution
 	uint64		segment;		/* counts goflow_execution_save() */
 	List	   *gone_frames;	/* ended, to be forgotten when the segment is safe */
 	List	   *gone_pendings;
+	List	   *gone_values;	/* of variables that were assigned again */
 	List	   *compensations;	/* GoflowCompensationRow *, to be done when they were read */
 	bool		compensations_read;
 	GoflowVarying now;
@@ -485,8 +487,14 @@ extern void goflow_data_execute(GoflowExecution *ex, GoflowFrame *frame, GoflowN
 extern Tuplestorestate *goflow_items_collect(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
 extern TupleDesc goflow_items_descriptor(const GoflowField *fields, int nfields);
 
-/* ---- value.c ---- */
+/* ---- rows.c ---- */
 #define GOFLOW_CHUNK_ROWS 256
+extern void goflow_rows_store(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, int attempt,
+							  const GoflowField *fields, int nfields, Tuplestorestate *rows);
+extern void goflow_rows_load(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, int attempt,
+							 const GoflowField *fields, int nfields, Tuplestorestate *rows);
+
+/* ---- value.c ---- */
 extern Datum *goflow_values_to_texts(const GoflowField *fields, int nfields,
 									 const Datum *values, const bool *nulls);
 extern ArrayType *goflow_values_encode(const GoflowField *fields, int nfields,
@@ -508,9 +516,9 @@ extern Jsonb *goflow_datum_to_jsonb(Oid type, Datum value, bool isnull);
 extern Datum goflow_integer(Oid type, int64 number);
 extern Jsonb *goflow_jsonb_array(List *values);	/* Jsonb *, NULL: JSON null */
 extern Jsonb *goflow_jsonb_only_value(Jsonb *object);	/* of an object with one key */
-extern List *goflow_rows_encode(const GoflowField *fields, int nfields, Tuplestorestate *rows);
-extern void goflow_rows_decode(const GoflowField *fields, int nfields, List *chunks,
-							   Tuplestorestate *rows);
+
+/* Rows of as many columns, row by row, as they are stored. */
+extern ArrayType *goflow_text_array(Datum *elements, bool *nulls, int nrows, int ncolumns);
 
 /* ---- error.c ---- */
 extern Jsonb *goflow_error_to_jsonb(const ErrorData *error, GoflowNode *node, int attempt);
@@ -555,6 +563,6 @@ typedef struct GoflowBudget
 } GoflowBudget;
 
 extern GoflowSegmentEnd goflow_segment_run(GoflowExecution *ex, GoflowBudget *budget);
-extern void goflow_segment_run_raising(GoflowExecution *ex);
+extern GoflowSegmentEnd goflow_segment_run_raising(GoflowExecution *ex, GoflowBudget *budget);
 
 #endif							/* GOFLOW_STATE_H */

@@ -116,8 +116,8 @@ goflow_value_decode(const GoflowField *field, const char *string)
 	return InputFunctionCall(&type->input, unconstify(char *, string), type->ioparam, field->typmod);
 }
 
-static ArrayType *
-make_text_array(Datum *elements, bool *nulls, int nrows, int ncolumns)
+ArrayType *
+goflow_text_array(Datum *elements, bool *nulls, int nrows, int ncolumns)
 {
 	int			dims[2] = {nrows, ncolumns};
 	int			lower[2] = {1, 1};
@@ -143,8 +143,8 @@ goflow_values_to_texts(const GoflowField *fields, int nfields, const Datum *valu
 ArrayType *
 goflow_values_encode(const GoflowField *fields, int nfields, const Datum *values, const bool *nulls)
 {
-	return make_text_array(goflow_values_to_texts(fields, nfields, values, nulls),
-						   unconstify(bool *, nulls), 1, nfields);
+	return goflow_text_array(goflow_values_to_texts(fields, nfields, values, nulls),
+							 unconstify(bool *, nulls), 1, nfields);
 }
 
 void
@@ -184,85 +184,6 @@ Datum
 goflow_integer(Oid type, int64 number)
 {
 	return type == INT8OID ? Int64GetDatum(number) : Int32GetDatum((int32) number);
-}
-
-/* All rows as a list of text arrays, row by row. */
-List *
-goflow_rows_encode(const GoflowField *fields, int nfields, Tuplestorestate *rows)
-{
-	int			ncolumns = nfields;
-	TupleTableSlot *slot = MakeSingleTupleTableSlot(goflow_items_descriptor(fields, nfields),
-													&TTSOpsMinimalTuple);
-	Datum	   *elements = palloc(GOFLOW_CHUNK_ROWS * ncolumns * sizeof(Datum));
-	bool	   *nulls = palloc(GOFLOW_CHUNK_ROWS * ncolumns * sizeof(bool));
-	int			nrows = 0;
-	List	   *chunks = NIL;
-
-	tuplestore_rescan(rows);
-	while (tuplestore_gettupleslot(rows, true, false, slot))
-	{
-		CHECK_FOR_INTERRUPTS();
-		slot_getallattrs(slot);
-		for (int i = 0; i < ncolumns; i++)
-		{
-			nulls[nrows * ncolumns + i] = slot->tts_isnull[i];
-			elements[nrows * ncolumns + i] = slot->tts_isnull[i] ? (Datum) 0 :
-				PointerGetDatum(goflow_value_encode(&fields[i], slot->tts_values[i]));
-		}
-		if (++nrows == GOFLOW_CHUNK_ROWS)
-		{
-			chunks = lappend(chunks, make_text_array(elements, nulls, nrows, ncolumns));
-			for (int i = 0; i < nrows * ncolumns; i++)
-				if (!nulls[i])
-					pfree(DatumGetPointer(elements[i]));
-			nrows = 0;
-		}
-	}
-	if (nrows > 0)
-		chunks = lappend(chunks, make_text_array(elements, nulls, nrows, ncolumns));
-	tuplestore_rescan(rows);
-	ExecDropSingleTupleTableSlot(slot);
-	pfree(elements);
-	pfree(nulls);
-	return chunks;
-}
-
-void
-goflow_rows_decode(const GoflowField *fields, int nfields, List *chunks, Tuplestorestate *rows)
-{
-	TupleDesc	tupdesc = goflow_items_descriptor(fields, nfields);
-	int			ncolumns = nfields;
-	Datum	   *values = palloc(ncolumns * sizeof(Datum));
-	bool	   *nulls = palloc(ncolumns * sizeof(bool));
-	MemoryContext row_context = AllocSetContextCreate(CurrentMemoryContext, "goflow row",
-													  ALLOCSET_DEFAULT_SIZES);
-	ListCell   *lc;
-
-	foreach(lc, chunks)
-	{
-		Datum	   *elements;
-		bool	   *element_nulls;
-		int			nelements;
-
-		deconstruct_array(lfirst(lc), TEXTOID, -1, false, TYPALIGN_INT,
-						  &elements, &element_nulls, &nelements);
-		for (int at = 0; at + ncolumns <= nelements; at += ncolumns)
-		{
-			MemoryContext old = MemoryContextSwitchTo(row_context);
-
-			CHECK_FOR_INTERRUPTS();
-			for (int i = 0; i < ncolumns; i++)
-			{
-				nulls[i] = element_nulls[at + i];
-				values[i] = nulls[i] ? (Datum) 0 :
-					goflow_value_decode(&fields[i], TextDatumGetCString(elements[at + i]));
-			}
-			tuplestore_putvalues(rows, tupdesc, values, nulls);
-			MemoryContextSwitchTo(old);
-			MemoryContextReset(row_context);
-		}
-	}
-	MemoryContextDelete(row_context);
 }
 
 /* An object of named values, each as to_jsonb() makes it. */

@@ -662,33 +662,54 @@ goflow_compensations_read(const pg_uuid_t *id)
 	return rows;
 }
 
-static List *
-read_chunks(int nkeys, const Datum *keys)
+static void
+read_chunks(int nkeys, const Datum *keys, void (*take) (ArrayType *chunk, void *arg), void *arg)
 {
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "goflow chunk",
+												  ALLOCSET_DEFAULT_SIZES);
 	GoflowScan	scan;
 	HeapTuple	tuple;
-	List	   *chunks = NIL;
 
 	goflow_scan_begin_key(&scan, "node_rows", "node_rows_pkey", nkeys, keys);
 	while (HeapTupleIsValid(tuple = goflow_scan_next(&scan)))
 	{
 		bool		isnull;
 		Datum		rows = heap_getattr(tuple, Anum_node_rows_rows, RelationGetDescr(scan.rel), &isnull);
+		MemoryContext old = MemoryContextSwitchTo(context);
 
 		CHECK_FOR_INTERRUPTS();
-		chunks = lappend(chunks, DatumGetArrayTypePCopy(rows));
+		take(DatumGetArrayTypeP(rows), arg);
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(context);
 	}
 	goflow_scan_end(&scan);
-	return chunks;
+	MemoryContextDelete(context);
 }
 
-List *
-goflow_chunks_read(const pg_uuid_t *id, int frame, int node, int attempt)
+void
+goflow_chunks_each(const pg_uuid_t *id, int frame, int node, int attempt,
+				   void (*take) (ArrayType *chunk, void *arg), void *arg)
 {
 	Datum		keys[] = {UUIDPGetDatum(id), Int32GetDatum(frame), Int16GetDatum(node),
 	Int16GetDatum(attempt)};
 
-	return read_chunks(4, keys);
+	read_chunks(4, keys, take, arg);
+}
+
+typedef struct OneChunk
+{
+	MemoryContext context;
+	ArrayType  *chunk;
+} OneChunk;
+
+static void
+keep_chunk(ArrayType *chunk, void *arg)
+{
+	OneChunk   *one = arg;
+	MemoryContext old = MemoryContextSwitchTo(one->context);
+
+	one->chunk = DatumGetArrayTypePCopy(PointerGetDatum(chunk));
+	MemoryContextSwitchTo(old);
 }
 
 ArrayType *
@@ -696,11 +717,12 @@ goflow_chunk_read(const pg_uuid_t *id, int frame, int node, int attempt, int chu
 {
 	Datum		keys[] = {UUIDPGetDatum(id), Int32GetDatum(frame), Int16GetDatum(node),
 	Int16GetDatum(attempt), Int32GetDatum(chunk)};
-	List	   *chunks = read_chunks(5, keys);
+	OneChunk	one = {CurrentMemoryContext};
 
-	if (list_length(chunks) != 1)
+	read_chunks(5, keys, keep_chunk, &one);
+	if (one.chunk == NULL)
 		elog(ERROR, "chunk %d of node %d is missing", chunk, node);
-	return linitial(chunks);
+	return one.chunk;
 }
 
 List *

@@ -340,7 +340,10 @@ extern List *goflow_compensations_read(const pg_uuid_t *id);	/* GoflowCompensati
 
 /* Rows of many-row nodes, written at once: a loop may read them in the same transaction. */
 extern void goflow_chunks_write(List *chunks);	/* GoflowChunkRow * */
-extern List *goflow_chunks_read(const pg_uuid_t *id, int frame, int node, int attempt); /* ArrayType * */
+
+/* Calls take for each chunk in order, in memory that is gone afterwards. */
+extern void goflow_chunks_each(const pg_uuid_t *id, int frame, int node, int attempt,
+							   void (*take) (ArrayType *chunk, void *arg), void *arg);
 extern ArrayType *goflow_chunk_read(const pg_uuid_t *id, int frame, int node, int attempt, int chunk);
 
 /* Values that iterations of a loop gave. */
