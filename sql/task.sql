@@ -155,6 +155,37 @@ SELECT payload, goflow.complete(task, jsonb_build_object('square', (payload ->> 
 SELECT goflow.wait(:'e', '10 s');
 SELECT goflow.result(:'e');
 
+\echo == a payload that takes a worker of its own, also when it fails
+CREATE FUNCTION task_price(n int) RETURNS numeric LANGUAGE plpgsql AS $$ BEGIN RETURN 100 / n; END $$;
+SELECT goflow.define('task_mode', $${
+  "input": {"n": "int"},
+  "nodes": {"s": {"type": "sql", "sql": "SELECT input.n AS n"},
+            "k": {"type": "task", "after": "s", "queue": "task_mode", "payload": {"price": "task_price(s.n)"}, "output": {"ok": "boolean"}, "aggregate": "first", "retry": {"attempts": 2, "backoff": "1 ms"}}},
+  "output": {"ok": "k.ok", "joined": "k.joined"}}$$);
+SELECT goflow.start('task_mode', '{"n": 5}') AS e \gset
+SELECT goflow.start('task_mode', '{"n": 0}') AS z \gset
+CALL met($$(SELECT count(*) = 1 FROM goflow.tasks)$$);
+SELECT node, state FROM goflow.nodes(:'e');
+SELECT payload, goflow.fail(task, 'once more') FROM goflow.claim('{task_mode}');
+CALL met($$(SELECT attempt = 2 FROM goflow.tasks)$$);
+SELECT payload, attempt, goflow.complete(task, '{"ok": true}') FROM goflow.claim('{task_mode}');
+SELECT goflow.wait(:'e', '10 s');
+SELECT goflow.result(:'e');
+SELECT goflow.wait(:'z', '10 s');
+SELECT node, attempt, state, error ->> 'code' FROM goflow.nodes(:'z');
+
+\echo == an execution that failed at a task, retried
+SELECT goflow.define('task_again', $${"nodes": {"k": {"type": "task", "queue": "task_again", "output": {"n": "int"}}}, "output": {"n": "k.n"}}$$);
+SELECT goflow.start('task_again') AS e \gset
+CALL met($$(SELECT count(*) = 1 FROM goflow.tasks)$$);
+SELECT goflow.fail(task, 'no') FROM goflow.claim('{task_again}');
+SELECT goflow.wait(:'e', '10 s');
+SELECT goflow.retry(:'e');
+CALL met($$(SELECT count(*) = 1 FROM goflow.tasks WHERE state = 'waiting')$$);
+SELECT attempt, goflow.complete(task, '{"n": 1}') FROM goflow.claim('{task_again}');
+SELECT goflow.wait(:'e', '10 s');
+SELECT goflow.result(:'e');
+
 \echo == whose they are
 SET client_min_messages = error;
 CREATE ROLE regress_task_owner LOGIN;

@@ -61,7 +61,7 @@ FROM goflow.task t
 		AND p.attempt OPERATOR(pg_catalog.=) t.attempt AND p.kind OPERATOR(pg_catalog.=) 'k'
 	JOIN goflow.execution e ON e.execution_id OPERATOR(pg_catalog.=) t.execution_id
 	JOIN goflow.workflow w ON w.workflow_id OPERATOR(pg_catalog.=) e.workflow_id
-WHERE pg_catalog.pg_has_role(t.run_as, 'USAGE')
+WHERE pg_catalog.pg_has_role(t.run_as, 'USAGE') OR (SELECT goflow.is_admin())
 	OR EXISTS (SELECT FROM goflow.queue_grant g
 			   WHERE g.queue OPERATOR(pg_catalog.=) t.queue AND g.owner OPERATOR(pg_catalog.=) t.run_as
 				AND pg_catalog.pg_has_role(g.grantee, 'USAGE'));

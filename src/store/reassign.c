@@ -18,6 +18,13 @@ static const char *const statements[] = {
 	/* a key that both have used stays with each: they stand for two executions */
 	"UPDATE goflow.start_key k SET role = $2 WHERE role = $1 AND $3 IS NOT NULL AND NOT EXISTS"
 	" (SELECT FROM goflow.start_key o WHERE o.name = k.name AND o.role = $2 AND o.key = k.key)",
+	"UPDATE goflow.task SET run_as = $2 WHERE run_as = $1",
+	"UPDATE goflow.approval SET run_as = $2 WHERE run_as = $1",
+	"UPDATE goflow.approval SET role = $2 WHERE role = $1 AND $3 IS NOT NULL",
+	"UPDATE goflow.approval SET escalate_to = $2 WHERE escalate_to = $1 AND $3 IS NOT NULL",
+	"WITH given AS (DELETE FROM goflow.queue_grant WHERE (owner = $1 OR grantee = $1) AND $3 IS NOT NULL RETURNING *)"
+	" INSERT INTO goflow.queue_grant (queue, owner, grantee) SELECT queue, CASE WHEN owner = $1 THEN $2 ELSE owner END,"
+	"  CASE WHEN grantee = $1 THEN $2 ELSE grantee END FROM given ON CONFLICT DO NOTHING",
 };
 
 /* Returns how many executions have another role now. */

@@ -54,6 +54,11 @@ static const char fail_query[] =
 	" error = pg_catalog.jsonb_build_object('code', 'WF206', 'message', 'the role of the execution was dropped')"
 	" WHERE execution_id = $1 AND finished_at IS NULL RETURNING execution_id)"
 	", forgotten AS (DELETE FROM goflow.request WHERE execution_id = $1)"
+	", unread AS (DELETE FROM goflow.signal WHERE execution_id = $1)"
+	", undecided AS (DELETE FROM goflow.approval WHERE ctid = ANY (ARRAY("
+	"SELECT a.ctid FROM goflow.approval a WHERE a.execution_id = $1 FOR UPDATE SKIP LOCKED)))"
+	", undone AS (DELETE FROM goflow.task WHERE ctid = ANY (ARRAY("
+	"SELECT t.ctid FROM goflow.task t WHERE t.execution_id = $1 FOR UPDATE SKIP LOCKED)))"
 	" DELETE FROM goflow.pending USING failed WHERE pending.execution_id = failed.execution_id";
 
 static void
