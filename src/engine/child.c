@@ -5,7 +5,8 @@
  * The child is an execution like any other, with "parent" in its row.  It is
  * started in the transaction of the node, and wakes its parent when it ends
  * (driver.c).  The parent waits without a worker: a pending with the child's
- * id is all that is left of it.  In run() the child runs inline, too.
+ * id is all that is left of it.  In run() the child runs inline, too, and has
+ * ended when the parent looks for the first time.
  *
  * A child whose parent does not need it any more, or waited too long, is asked
  * to end, and then waited for: it may complete before it hears of that, and
@@ -15,6 +16,7 @@
 
 #include "engine/state.h"
 
+#include "access/xact.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -24,19 +26,21 @@
 /* Children that run inline within each other now: their parents are not stored yet. */
 static int	inline_depth = 0;
 
+/* Runs a child to its end, and stores it; how it ended is in its row. */
 static void
 run_inline(GoflowExecutionRow *row)
 {
 	inline_depth++;
 	PG_TRY();
 	{
-		goflow_engine_run_inline(row, true);
+		goflow_engine_run_inline(row, false);
 	}
 	PG_FINALLY();
 	{
 		inline_depth--;
 	}
 	PG_END_TRY();
+	CommandCounterIncrement();
 }
 
 /* Refuses a chain of parents that is too long. */
@@ -143,11 +147,12 @@ goflow_child_begin(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 					 errmsg("run() cannot run workflow \"%s\" as its owner", node->workflow_name)));
 		run_inline(row);
-		set_result(frame, node, &row->id, row->output);
-		return true;
 	}
-	goflow_execution_insert(row, 1);
-	goflow_wake_execution(&row->id, row->run_as, row->priority);
+	else
+	{
+		goflow_execution_insert(row, 1);
+		goflow_wake_execution(&row->id, row->run_as, row->priority);
+	}
 	if (!node->wait)
 	{
 		set_result(frame, node, &row->id, NULL);
@@ -155,7 +160,9 @@ goflow_child_begin(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 	}
 	pending = goflow_pending_create(ex, frame, node, GOFLOW_PENDING_WORKFLOW);
 	pending->now.row.child = &row->id;
-	if (node->timeout > 0)
+	if (ex->is_inline)
+		goflow_cascade_make_step(frame, node);
+	else if (node->timeout > 0)
 	{
 		pending->now.row.due_at = GetCurrentTimestamp() + node->timeout;
 		goflow_wake_timer(pending->now.row.due_at);

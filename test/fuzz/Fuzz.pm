@@ -13,6 +13,9 @@ CREATE TABLE IF NOT EXISTS fx (id bigserial, tag text, path text, iter text, v i
 CREATE TABLE IF NOT EXISTS outcome (tag text, execution uuid, answer jsonb);
 SQL
 
+# The workflow that others call: it fails, and undoes what it did, if its number says so.
+$tables .= 'SELECT goflow.define(\'fuzz_child\', $goflow$' . RandomFlow::child_definition() . '$goflow$);';
+
 # Everything that these seeds leave behind; the key is "r" (run) or "w" (workers) and the seed.
 my $results = <<'SQL';
 SELECT jsonb_object_agg(o.tag, jsonb_build_object(

@@ -31,6 +31,7 @@ sub sql
 	return "$args[0].value" if $kind eq 'item';
 	return "coalesce($args[0].iterations, 0)" if $kind eq 'iterations';
 	return "coalesce($args[0].ok::int, 0)" if $kind eq 'ok';
+	return "coalesce(($args[0].output ->> 'v')::int, 0)" if $kind eq 'called';
 	return 'loop.index::int' if $kind eq 'index';
 	return '((' . sql($args[0]) . " * $args[1] + " . sql($args[2]) . ') % 97)' if $kind eq 'mix';
 	return '(' . sql($args[0]) . " % $args[1] = $args[2])" if $kind eq 'is';
@@ -65,7 +66,7 @@ sub value
 		$a = lookup($f, 'vars', $args[0]);
 		return defined $a ? $a : die "variable $args[0] is not set";
 	}
-	if ($kind eq 'node' || $kind eq 'iterations' || $kind eq 'ok')
+	if ($kind =~ /^(node|iterations|ok|called)$/)
 	{
 		$a = lookup($f, 'nodes', $args[0]);
 		return defined $a ? $a : 0;
@@ -136,6 +137,21 @@ sub effect
 		$compensates = 1;
 	}
 	$node->{code} = 1 if $c->{in_catch} && chance(0.5);
+	return $node;
+}
+
+# A sub-workflow.
+sub call
+{
+	my ($c) = @_;
+	my $node = { id => new_id('w'), type => 'workflow', value => expression($c), iter => [ @{ $c->{iter} } ] };
+
+	if (chance(0.3))
+	{
+		$node->{compensate} = 1;
+		$compensates = 1;
+	}
+	push @{ $c->{known} }, [ called => $node->{id} ];
 	return $node;
 }
 
@@ -234,7 +250,7 @@ sub item
 {
 	my ($c, $nodes, $exits) = @_;
 	my $deep = $c->{depth} < 4 && $number < 60;
-	my $kind = one_of(qw(effect effect effect set set condition switch fan goto raise break),
+	my $kind = one_of(qw(effect effect effect set set condition switch fan goto raise break call),
 		$deep ? qw(loop loop loop try try try parallel parallel) : ());
 	my $node;
 
@@ -305,6 +321,10 @@ sub item
 	{
 		$node = effect($c, 0.15);
 		push @{ $c->{known} }, [ node => $node->{id} ];
+	}
+	elsif ($kind eq 'call')
+	{
+		$node = call($c);
 	}
 	elsif ($kind eq 'set')
 	{
@@ -399,6 +419,18 @@ sub flow
 
 # ---- the definition ----
 
+sub child_definition
+{
+	my $insert = 'INSERT INTO fx (tag, path, iter, v, kind) VALUES (input.tag, input.path, input.iter, input.n,';
+
+	return $json->encode({
+		input => { tag => 'text', path => 'text', iter => 'text', n => 'int' },
+		nodes => {
+			a => { type => 'sql', sql => "$insert 'child') RETURNING v", compensate => "$insert 'unchild')" },
+			b => { type => 'sql', after => ['a'], sql => 'SELECT 1 / CASE WHEN input.n % 4 = 1 THEN 0 ELSE 1 END AS x' } },
+		output => { v => '(a.v * 2 + 1) % 97' } });
+}
+
 sub iter_sql
 {
 	my ($node) = @_;
@@ -435,6 +467,11 @@ sub node_json
 		$j->{sql} = "INSERT INTO fx (tag, path, iter, v, kind) VALUES (input.tag, '$node->{id}', "
 		  . iter_sql($node) . ', ' . sql($node->{value}) . ', '
 		  . ($node->{code} ? 'error.code' : "''") . ') RETURNING v';
+	}
+	elsif ($type eq 'workflow')
+	{
+		$j->{workflow} = 'fuzz_child';
+		$j->{input} = { tag => 'input.tag', path => "'$node->{id}'", iter => iter_sql($node), n => sql($node->{value}) };
 	}
 	elsif ($type eq 'set')
 	{
@@ -775,6 +812,19 @@ sub run_node
 		$f->{nodes}{ $node->{id} } = $v;
 		return ['none'];
 	}
+	if ($type eq 'workflow')
+	{
+		my $v = value($node->{value}, $f);
+
+		push @$log, [ 'effect', effect_text($node, $f, $v, 'child'), 0 ];
+		if ($v % 4 == 1)
+		{
+			push @$log, [ 'effect', effect_text($node, $f, $v, 'unchild'), 0 ];
+			return [ 'fail', '22012' ];
+		}
+		$f->{nodes}{ $node->{id} } = ($v * 2 + 1) % 97;
+		return ['none'];
+	}
 	if ($type eq 'set')
 	{
 		for my $name (keys %{ $node->{set} })
@@ -848,7 +898,7 @@ sub with_retries
 	my $retry = $node->{retry};
 	my $end;
 
-	$retry ||= $flow->{retry} unless $node->{type} =~ /^(loop|try|parallel|raise)$/;
+	$retry ||= $flow->{retry} unless $node->{type} =~ /^(loop|try|parallel|raise|workflow)$/;
 	for my $attempt (1 .. ($retry ? $retry->{attempts} : 1))
 	{
 		die "too long\n" if ++$steps > 20_000;
