@@ -91,6 +91,15 @@ SELECT node, state, result FROM test.journal ORDER BY node COLLATE "C";
 SELECT error ->> 'detail' AS detail, test.error(error -> 'cause') AS cause, error -> 'cause' ->> 'node' AS node FROM test.runs;
 SELECT what FROM done ORDER BY id;
 TRUNCATE done;
+-- Side by side: what completed last is undone first, whatever began first.
+CALL test.start($${
+  "slow": {"type": "sql", "sql": "SELECT until_flag('next') AS v", "compensate": "SELECT undo('slow')"},
+  "quick": {"type": "sql", "sql": "SELECT 1 AS v", "compensate": "SELECT undo('quick')"},
+  "next": {"type": "sql", "after": "quick", "sql": "SELECT raise_flag('next') AS v", "compensate": "SELECT undo('next')"},
+  "e": {"type": "raise", "after": ["slow", "next"], "message": "'no'"}}$$);
+CALL test.wait();
+SELECT what FROM done ORDER BY id;
+TRUNCATE done;
 -- Many: each is undone once, however many batches it takes.
 CALL test.start($${
   "l": {"type": "loop", "repeat": 300, "body": {"nodes": {"x": {"type": "transform", "value": {"i": "loop.index"}, "compensate": "SELECT undo(x.i::text), pg_sleep(CASE WHEN x.i % 50 = 0 THEN 0.02 END)"}}}},

@@ -54,5 +54,49 @@ CALL nest_all();
 SELECT leaf, run, workers, count(*), sum(total) AS nodes, sum(differences) AS differences FROM result GROUP BY 1, 2, 3 ORDER BY 1, 2, 3;
 SELECT * FROM result WHERE run IS DISTINCT FROM workers OR differences > 0 ORDER BY kinds, leaf LIMIT 20;
 
+-- The same, two deep, with what takes more: other executions, attempts, undoing, branches that may fail.
+CREATE TABLE undone (id serial, execution uuid, what text);
+CREATE FUNCTION around_more(kind text, depth int, node jsonb, leaf text) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE body jsonb := jsonb_build_object('nodes', jsonb_build_object('n' || depth + 1, node));
+BEGIN
+	CASE kind
+	WHEN 'call' THEN
+		PERFORM goflow.define('nest_call_' || depth, body);
+		RETURN jsonb_build_object('type', 'workflow', 'workflow', 'nest_call_' || depth, 'compensate', format('INSERT INTO nesting_test.undone (execution, what) VALUES (execution.id, ''call %s'')', depth));
+	WHEN 'retry' THEN
+		RETURN jsonb_build_object('type', 'try', 'body', body, 'finally', side('f', depth), 'retry', '{"attempts": 2, "backoff": "0"}'::jsonb);
+	WHEN 'undo' THEN
+		RETURN jsonb_build_object('type', 'try', 'finally', side('f', depth), 'body', jsonb_build_object('nodes', jsonb_build_object(
+		    'u' || depth, jsonb_build_object('type', 'transform', 'value', jsonb_build_object('v', depth::text),
+		                    'compensate', format('INSERT INTO nesting_test.undone (execution, what) VALUES (execution.id, ''u%1$s '' || u%1$s.v)', depth)),
+		    'n' || depth + 1, node || jsonb_build_object('after', 'u' || depth))));
+	WHEN 'any' THEN
+		RETURN jsonb_build_object('type', 'parallel', 'join', 'any', 'branches', jsonb_build_object('a', body) ||
+		    CASE WHEN leaf IN ('break', 'continue') THEN '{}' ELSE jsonb_build_object('b', side('s', depth)) END);
+	ELSE
+		RETURN around(kind, depth, node, leaf);
+	END CASE;
+END $$;
+CREATE PROCEDURE nest_more() LANGUAGE plpgsql AS $$
+DECLARE c record; old text[] := '{loop,while,catch,in_catch,parallel,switch}'; new text[] := '{call,retry,undo,any}';
+BEGIN
+	SET client_min_messages = error;
+	FOR c IN SELECT a, b, leaf FROM unnest(old || new) a, unnest(old || new) b, unnest('{sql,raise,fails,break,continue}'::text[]) leaf
+	          WHERE (a = ANY (new) OR b = ANY (new)) AND
+	                (leaf NOT IN ('break', 'continue') OR b IN ('loop', 'while') OR (a IN ('loop', 'while') AND b <> 'call')) LOOP
+		CALL test.both(jsonb_build_object('n1', around_more(c.a, 1, around_more(c.b, 2, leaf(c.leaf), c.leaf), c.leaf)));
+		INSERT INTO result SELECT concat_ws(' ', c.a, c.b), c.leaf, max(r.state) FILTER (WHERE by = 'run'), max(r.state) FILTER (WHERE by = 'workers'),
+		       (SELECT count(*) FROM test.journal), (SELECT count(only_by) FROM test.journal) + (SELECT count(DISTINCT coalesce(u.list, '')) - 1
+		          FROM test.runs LEFT JOIN (SELECT execution, string_agg(what, ', ' ORDER BY id) AS list FROM undone GROUP BY 1) u USING (execution)) FROM test.runs r;
+		COMMIT;
+	END LOOP;
+	RESET client_min_messages;
+END $$;
+TRUNCATE result;
+CALL nest_more();
+SELECT leaf, run, workers, count(*), sum(total) AS nodes, sum(differences) AS differences FROM result GROUP BY 1, 2, 3 ORDER BY 1, 2, 3;
+SELECT * FROM result WHERE run IS DISTINCT FROM workers OR differences > 0 ORDER BY kinds, leaf LIMIT 20;
+SELECT what, count(*) FROM undone GROUP BY 1 ORDER BY 1;
+
 SET client_min_messages = warning;
 DROP SCHEMA nesting_test CASCADE;

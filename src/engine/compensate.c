@@ -53,6 +53,7 @@ goflow_compensate_note(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node
 	row->seq = goflow_run(frame, node)->seq;
 	row->frame = frame->id;
 	row->node = node->index;
+	row->completed_at = goflow_run(frame, node)->ended_at;
 	row->params = goflow_values_encode(param_fields(expr), expr->nrefs, values, nulls);
 	goflow_writes_add(ex->writes, GOFLOW_WRITE_COMPENSATION, row);
 	MemoryContextSwitchTo(old);
@@ -68,6 +69,18 @@ goflow_compensate_needed(GoflowExecution *ex)
 	return false;
 }
 
+/* Nodes that run side by side are numbered as they begin, so the clock says who was first. */
+static int
+compare_completed(const ListCell *a, const ListCell *b)
+{
+	const GoflowCompensationRow *x = lfirst(a);
+	const GoflowCompensationRow *y = lfirst(b);
+
+	if (x->completed_at != y->completed_at)
+		return x->completed_at < y->completed_at ? -1 : 1;
+	return x->seq < y->seq ? -1 : 1;
+}
+
 /* The node that completed last of those that are not undone; NULL: none is left. */
 GoflowCompensationRow *
 goflow_compensate_next(GoflowExecution *ex)
@@ -80,6 +93,7 @@ goflow_compensate_next(GoflowExecution *ex)
 		foreach(lc, goflow_compensations_read(&ex->row->id))
 			if (((GoflowCompensationRow *) lfirst(lc))->done_at == 0)
 				ex->compensations = lappend(ex->compensations, lfirst(lc));
+		list_sort(ex->compensations, compare_completed);
 		ex->compensations_read = true;
 		MemoryContextSwitchTo(old);
 	}

@@ -176,6 +176,7 @@ CREATE TABLE goflow.compensation (
 	frame        int NOT NULL,
 	node         smallint NOT NULL,
 	params       text[] NOT NULL,
+	completed_at timestamptz NOT NULL, -- when the node did: the last one is undone first
 	done_at      timestamptz,
 	error        jsonb,                -- it failed itself
 	PRIMARY KEY (execution_id, seq)

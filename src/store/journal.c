@@ -288,6 +288,7 @@ write_compensations(List *rows)
 		SET(Anum_compensation_frame, Int32GetDatum(row->frame));
 		SET(Anum_compensation_node, Int16GetDatum(row->node));
 		SET(Anum_compensation_params, PointerGetDatum(row->params));
+		SET(Anum_compensation_completed_at, TimestampTzGetDatum(row->completed_at));
 		SET_OR_NULL(Anum_compensation_done_at, row->done_at != 0, TimestampTzGetDatum(row->done_at));
 		SET_OR_NULL(Anum_compensation_error, row->error != NULL, JsonbPGetDatum(row->error));
 		if (row->stored)
@@ -650,6 +651,7 @@ goflow_compensations_read(const pg_uuid_t *id)
 		row->frame = DatumGetInt32(VALUE(Anum_compensation_frame));
 		row->node = DatumGetInt16(VALUE(Anum_compensation_node));
 		row->params = DatumGetArrayTypePCopy(VALUE(Anum_compensation_params));
+		row->completed_at = DatumGetTimestampTz(VALUE(Anum_compensation_completed_at));
 		if (!ISNULL(Anum_compensation_done_at))
 			row->done_at = DatumGetTimestampTz(VALUE(Anum_compensation_done_at));
 		if (!ISNULL(Anum_compensation_error))

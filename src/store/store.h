@@ -256,6 +256,7 @@ typedef struct GoflowCompensationRow
 	int32		frame;
 	int16		node;
 	ArrayType  *params;
+	TimestampTz completed_at;	/* of the node */
 	TimestampTz done_at;		/* 0: not yet */
 	Jsonb	   *error;			/* or NULL */
 	bool		stored;

@@ -147,6 +147,7 @@ enum
 	Anum_compensation_frame,
 	Anum_compensation_node,
 	Anum_compensation_params,
+	Anum_compensation_completed_at,
 	Anum_compensation_done_at,
 	Anum_compensation_error,
 	Natts_compensation = Anum_compensation_error
