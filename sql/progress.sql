@@ -54,6 +54,11 @@ SELECT goflow.wait(:'e', '20 s');
 SELECT shape(goflow.progress_json(:'e'));
 SELECT shape(goflow.progress_message(:'e'));
 
+-- What a channel sends, as messages: of each kind, and what is none.
+SELECT event, goflow.event_message(jsonb_build_object('event', event, 'percent', 50))
+  FROM unnest('{execution_started,progress_update,execution_completed,execution_failed,execution_cancelled,node_started}'::text[]) event;
+SELECT goflow.event_message('{}'), goflow.event_message('[]'), goflow.event_message(NULL);
+
 -- Unknown ones have a code; NULL is NULL.
 \set VERBOSITY sqlstate
 SELECT goflow.progress_json('00000000-0000-7000-8000-000000000000');
@@ -68,6 +73,7 @@ SELECT goflow.define('progress_fails', $${"nodes": {
 SELECT goflow.start('progress_fails') AS e \gset
 SELECT goflow.wait(:'e', '20 s');
 SELECT shape(goflow.progress_json(:'e'));
+SELECT goflow.progress_message(:'e')->'error'->>'code' AS code;
 DELETE FROM gate;
 SELECT goflow.start('progress_steps') AS e \gset
 CALL until(format($$(SELECT current_node = 'two' FROM goflow.progress(%L))$$, :'e'));

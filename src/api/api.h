@@ -23,8 +23,17 @@ extern void goflow_api_require_own(const GoflowExecutionRow *row);
 /* Refuses a function that writes on a standby and in a read-only transaction. */
 extern void goflow_api_require_writable(const char *function);
 
+/* The journal of an execution, and what waits or runs: GoflowNodeRow *, in no order. */
+extern List *goflow_api_entries(GoflowExecutionRow *row);
+
+/* Microseconds as an interval. */
+extern Datum goflow_api_interval(int64 microseconds);
+
 /* Progress of an execution, live or not; false: there is none yet. */
 extern bool goflow_api_progress(GoflowExecutionRow *row, GoflowProgress *progress);
+
+/* How long an execution will go on; false: nobody knows. */
+extern bool goflow_api_estimate(GoflowExecutionRow *row, int64 *microseconds);
 
 /* Values in text form as jsonb for people: runs no code of the values' types. */
 extern Jsonb *goflow_display_values(const GoflowField *fields, int nfields, ArrayType *array);

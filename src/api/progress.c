@@ -13,6 +13,7 @@
 
 #include "fmgr.h"
 #include "funcapi.h"
+#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/latch.h"
@@ -23,6 +24,7 @@
 #include "utils/wait_event.h"
 
 #include "engine/engine.h"
+#include "process/process.h"
 
 PG_FUNCTION_INFO_V1(goflow_progress);
 PG_FUNCTION_INFO_V1(goflow_follow);
@@ -30,6 +32,7 @@ PG_FUNCTION_INFO_V1(goflow_follow);
 /* follow() draws this often while something moves. */
 #define FOLLOW_MS 100
 #define BAR_WIDTH 30
+#define FOLLOW_NODES 4
 
 /* ---- from the tables ---- */
 
@@ -216,29 +219,67 @@ goflow_progress(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(tupdesc, values, nulls)));
 }
 
+/* Names of the nodes that run now: of the slot's, and of those in node mode. */
+static void
+append_current(StringInfo line, GoflowExecutionRow *row, const GoflowProgress *progress)
+{
+	GoflowDefinition *definition = goflow_workflow_load(row->workflow_id);
+	GoflowInstance *instances = palloc(GOFLOW_MAX_INSTANCES * sizeof(GoflowInstance));
+	int			n = goflow_queue_instances(&row->id, instances, GOFLOW_MAX_INSTANCES);
+	int			shown = 0;
+
+	for (int i = 0; i < n && shown < FOLLOW_NODES; i++)
+		if (instances[i].started_at != 0)
+			appendStringInfo(line, "%s%s", shown++ == 0 ? "  " : ", ",
+							 definition->nodes[instances[i].node]->path);
+	if (shown == 0 && progress->current_node >= 0)
+		appendStringInfo(line, "  %s", definition->nodes[progress->current_node]->path);
+	else if (shown < n)
+		appendStringInfoString(line, ", …");
+	pfree(instances);
+}
+
+static void
+append_estimate(StringInfo line, GoflowExecutionRow *row)
+{
+	int64		left;
+
+	if (!goflow_api_estimate(row, &left))
+		return;
+	if (left < 60 * USECS_PER_SEC)
+		appendStringInfo(line, "  about %.1f s left", (double) left / USECS_PER_SEC);
+	else
+		appendStringInfo(line, "  about " INT64_FORMAT ":%02d:%02d left", left / USECS_PER_HOUR,
+						 (int) (left % USECS_PER_HOUR / USECS_PER_MINUTE),
+						 (int) (left % USECS_PER_MINUTE / USECS_PER_SEC));
+}
+
 static void
 draw(GoflowExecutionRow *row, const GoflowProgress *progress, bool known)
 {
-	char		bar[BAR_WIDTH + 1];
+	StringInfoData line;
 	int			filled = known ? (int) ((int64) progress->percent * BAR_WIDTH / 10000) : 0;
-	const char *node = "";
 
 	filled = Min(Max(filled, 0), BAR_WIDTH);
-	memset(bar, '#', filled);
-	memset(bar + filled, '.', BAR_WIDTH - filled);
-	bar[BAR_WIDTH] = '\0';
-	if (known && progress->current_node >= 0)
-		node = goflow_workflow_load(row->workflow_id)->nodes[progress->current_node]->path;
-	ereport(NOTICE,
-			(errmsg("[%s] %3d%%  %s%s%s", bar, known ? progress->percent / 100 : 0,
-					goflow_state_name(row->state), node[0] ? "  " : "", node)));
+	initStringInfo(&line);
+	for (int i = 0; i < BAR_WIDTH; i++)
+		appendStringInfoChar(&line, i < filled ? '#' : '.');
+	appendStringInfo(&line, "] %3d%%  %s", known ? progress->percent / 100 : 0,
+					 goflow_state_name(row->state));
+	if (!goflow_execution_is_finished(row->state))
+	{
+		append_current(&line, row, progress);
+		append_estimate(&line, row);
+	}
+	ereport(NOTICE, (errmsg("[%s", line.data)));
+	pfree(line.data);
 }
 
 /*
  * follow(execution uuid, timeout interval) returns text
  *
- * Prints a bar as notices whenever something has changed, and returns the
- * state as wait() does.
+ * Prints a bar as notices whenever something has changed, with the nodes that
+ * run and an estimate of what is left, and returns the state as wait() does.
  */
 Datum
 goflow_follow(PG_FUNCTION_ARGS)

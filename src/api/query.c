@@ -74,30 +74,27 @@ state_of_pending(char kind)
 	}
 }
 
-/*
- * nodes(execution uuid) returns setof (node, type, frame, attempt, state,
- * output, error, started_at, finished_at, duration, seq)
- *
- * Every node instance that ended, waits or runs, in order; then those that
- * have not begun.
- */
 Datum
-goflow_nodes(PG_FUNCTION_ARGS)
+goflow_api_interval(int64 microseconds)
 {
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	GoflowExecutionRow *row = goflow_api_execution(PG_GETARG_UUID_P(0));
-	GoflowDefinition *definition = goflow_workflow_load(row->workflow_id);
-	GoflowInstance *instances = palloc(GOFLOW_MAX_INSTANCES * sizeof(GoflowInstance));
-	int			ninstances = 0;
-	bool	   *seen = palloc0(definition->nnodes * sizeof(bool));
-	bool	   *retried = goflow_execution_retried(row, definition->nnodes);
-	List	   *rows;
+	Interval   *interval = palloc0(sizeof(Interval));
+
+	interval->time = microseconds;
+	return IntervalPGetDatum(interval);
+}
+
+List *
+goflow_api_entries(GoflowExecutionRow *row)
+{
+	GoflowInstance *instances;
+	int			ninstances;
+	List	   *rows = goflow_journal_read(&row->id);
 	ListCell   *lc;
 
-	InitMaterializedSRF(fcinfo, 0);
-	if (!goflow_execution_is_finished(row->state))
-		ninstances = goflow_queue_instances(&row->id, instances, GOFLOW_MAX_INSTANCES);
-	rows = goflow_journal_read(&row->id);
+	if (goflow_execution_is_finished(row->state))
+		return rows;
+	instances = palloc(GOFLOW_MAX_INSTANCES * sizeof(GoflowInstance));
+	ninstances = goflow_queue_instances(&row->id, instances, GOFLOW_MAX_INSTANCES);
 	foreach(lc, goflow_pending_read(&row->id))
 	{
 		GoflowPendingRow *pending = lfirst(lc);
@@ -111,6 +108,29 @@ goflow_nodes(PG_FUNCTION_ARGS)
 			rows = lappend(rows, make_row(instances[i].frame, instances[i].node, instances[i].attempt,
 										  instances[i].seq, instances[i].started_at,
 										  GOFLOW_NODE_RUNNING));
+	return rows;
+}
+
+/*
+ * nodes(execution uuid) returns setof (node, type, frame, attempt, state,
+ * output, error, started_at, finished_at, duration, seq)
+ *
+ * Every node instance that ended, waits or runs, in order; then those that
+ * have not begun.
+ */
+Datum
+goflow_nodes(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	GoflowExecutionRow *row = goflow_api_execution(PG_GETARG_UUID_P(0));
+	GoflowDefinition *definition = goflow_workflow_load(row->workflow_id);
+	bool	   *seen = palloc0(definition->nnodes * sizeof(bool));
+	bool	   *retried = goflow_execution_retried(row, definition->nnodes);
+	List	   *rows;
+	ListCell   *lc;
+
+	InitMaterializedSRF(fcinfo, 0);
+	rows = goflow_api_entries(row);
 	foreach(lc, rows)
 	{
 		GoflowNodeRow *known = lfirst(lc);
@@ -149,13 +169,7 @@ goflow_nodes(PG_FUNCTION_ARGS)
 		nulls[8] = state->finished_at == 0;
 		values[8] = TimestampTzGetDatum(state->finished_at);
 		nulls[9] = state->finished_at == 0;
-		if (!nulls[9])
-		{
-			Interval   *duration = palloc0(sizeof(Interval));
-
-			duration->time = state->duration;
-			values[9] = IntervalPGetDatum(duration);
-		}
+		values[9] = goflow_api_interval(state->duration);
 		nulls[10] = state->seq == PG_INT32_MAX;
 		values[10] = Int32GetDatum(state->seq);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);

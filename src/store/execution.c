@@ -144,6 +144,31 @@ goflow_execution_read_over(const pg_uuid_t *id, bool *is_over)
 	return row;
 }
 
+int
+goflow_execution_last_completed(int workflow_id, Oid role, pg_uuid_t *ids, int max)
+{
+	GoflowOwnerScope scope;
+	Oid			types[] = {INT4OID, OIDOID, INT8OID};
+	Datum		args[] = {Int32GetDatum(workflow_id), ObjectIdGetDatum(role), Int64GetDatum(max)};
+	int			n;
+
+	goflow_owner_begin(&scope);
+	if (SPI_execute_with_args("SELECT execution_id FROM goflow.execution"
+							  " WHERE workflow_id = $1 AND run_as = $2 AND state = 'c'"
+							  " ORDER BY execution_id DESC LIMIT $3",
+							  lengthof(types), types, args, NULL, true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not find executions");
+	n = (int) SPI_processed;
+	for (int i = 0; i < n; i++)
+	{
+		bool		isnull;
+
+		ids[i] = *DatumGetUUIDP(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
+	}
+	goflow_owner_end(&scope);
+	return n;
+}
+
 bool *
 goflow_execution_retried(const GoflowExecutionRow *row, int nnodes)
 {

@@ -147,6 +147,9 @@ typedef struct GoflowExecutionRow
 extern void goflow_uuid_generate(pg_uuid_t *id);
 extern GoflowExecutionRow *goflow_execution_read(const pg_uuid_t *id);	/* NULL: unknown */
 
+/* The newest completed executions of a version by a role, at most max; returns how many. */
+extern int	goflow_execution_last_completed(int workflow_id, Oid role, pg_uuid_t *ids, int max);
+
 /* By number of the node: true where its journal up to row->retry_seq does not count. */
 extern bool *goflow_execution_retried(const GoflowExecutionRow *row, int nnodes);
 extern void goflow_execution_insert(GoflowExecutionRow *rows, int nrows);
