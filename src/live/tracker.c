@@ -218,6 +218,7 @@ goflow_tracker_open(const pg_uuid_t *execution_id, int workflow_id, Oid run_as, 
 
 	if (slot)
 	{
+		slot->run_as = run_as;
 		slot->percent = Max(slot->percent, percent);
 		return make_handle(slot);
 	}
