@@ -169,7 +169,10 @@ bool
 goflow_api_progress(GoflowExecutionRow *row, GoflowProgress *progress)
 {
 	if (!goflow_execution_is_finished(row->state) && goflow_tracker_read(&row->id, progress))
+	{
+		goflow_tracker_settle(progress);
 		return progress->total > 0;
+	}
 	return progress_in_tables(row, progress);
 }
 
@@ -179,7 +182,10 @@ find_progress(const pg_uuid_t *id, GoflowProgress *progress)
 {
 	goflow_require_preloaded();
 	if (goflow_tracker_read(id, progress) && has_privs_of_role(GetUserId(), progress->run_as))
+	{
+		goflow_tracker_settle(progress);
 		return progress->total > 0;
+	}
 	return goflow_api_progress(goflow_api_execution(id), progress);
 }
 

@@ -113,7 +113,8 @@ goflow_tracker_shmem_init(void)
 typedef struct Place
 {
 	uint64		tag;
-	uint32		bucket[2];
+	uint32		first;			/* number of a bucket */
+	uint32		second;
 } Place;
 
 /* The second half of a version 7 UUID is random. */
@@ -127,41 +128,46 @@ place_of(Oid database, const pg_uuid_t *execution_id)
 	hash = (hash ^ database) * UINT64CONST(0x9E3779B97F4A7C15);
 	hash ^= hash >> 32;
 	place.tag = hash | 2;		/* neither free nor taken */
-	place.bucket[0] = (uint32) (hash >> 8) & (tracker->nbuckets - 1);
-	place.bucket[1] = (uint32) (hash >> 36) & (tracker->nbuckets - 1);
+	place.first = (uint32) (hash >> 8) & (tracker->nbuckets - 1);
+	place.second = (uint32) (hash >> 36) & (tracker->nbuckets - 1);
 	return place;
 }
 
 static inline bool
 belongs_to(const GoflowTrackerSlot *slot, Oid database, const pg_uuid_t *execution_id)
 {
-	return slot->database == database &&
-		memcmp(&slot->execution_id, execution_id, UUID_LEN) == 0;
+	uint64		left[2];
+	uint64		right[2];
+
+	memcpy(left, &slot->execution_id, UUID_LEN);
+	memcpy(right, execution_id, UUID_LEN);
+	return slot->database == database && left[0] == right[0] && left[1] == right[1];
+}
+
+static inline GoflowTrackerSlot *
+find_in(uint32 bucket, uint64 wanted, const pg_uuid_t *execution_id, pg_atomic_uint64 **tag)
+{
+	for (int i = 0; i < WAYS; i++)
+	{
+		GoflowTrackerSlot *slot = &tracker->slots[bucket * WAYS + i];
+
+		*tag = &tracker->buckets[bucket].tags[i];
+		if (pg_atomic_read_u64(*tag) != wanted)
+			continue;
+		pg_read_barrier();
+		if (belongs_to(slot, MyDatabaseId, execution_id))
+			return slot;
+	}
+	return NULL;
 }
 
 /* The slot of an execution and its tag; NULL if it has none. */
 static GoflowTrackerSlot *
 find_slot(const Place *place, const pg_uuid_t *execution_id, pg_atomic_uint64 **tag)
 {
-	for (int b = 0; b < 2; b++)
-	{
-		Bucket	   *bucket = &tracker->buckets[place->bucket[b]];
+	GoflowTrackerSlot *slot = find_in(place->first, place->tag, execution_id, tag);
 
-		for (int i = 0; i < WAYS; i++)
-		{
-			GoflowTrackerSlot *slot = &tracker->slots[place->bucket[b] * WAYS + i];
-
-			if (pg_atomic_read_u64(&bucket->tags[i]) != place->tag)
-				continue;
-			pg_read_barrier();
-			if (belongs_to(slot, MyDatabaseId, execution_id))
-			{
-				*tag = &bucket->tags[i];
-				return slot;
-			}
-		}
-	}
-	return NULL;
+	return slot ? slot : find_in(place->second, place->tag, execution_id, tag);
 }
 
 /* ---- writing ---- */
@@ -224,7 +230,7 @@ goflow_tracker_open(const pg_uuid_t *execution_id, int workflow_id, Oid run_as, 
 	}
 	for (int i = 0; i < 2 * WAYS; i++)
 	{
-		uint32		bucket = place.bucket[i / WAYS];
+		uint32		bucket = i < WAYS ? place.first : place.second;
 		uint64		expected = TAG_FREE;
 
 		tag = &tracker->buckets[bucket].tags[i % WAYS];
@@ -362,28 +368,47 @@ read_slot(GoflowTrackerSlot *slot, const pg_uuid_t *execution_id, GoflowProgress
 	return version % 2 == 0 && version == pg_atomic_read_u64(&slot->version);
 }
 
+static inline bool
+read_in(uint32 bucket, uint64 tag, const pg_uuid_t *execution_id, GoflowProgress *progress)
+{
+	for (int i = 0; i < WAYS; i++)
+		if (pg_atomic_read_u64(&tracker->buckets[bucket].tags[i]) == tag)
+			return read_slot(&tracker->slots[bucket * WAYS + i], execution_id, progress);
+	return false;
+}
+
 bool
 goflow_tracker_read(const pg_uuid_t *execution_id, GoflowProgress *progress)
 {
 	Place		place = place_of(MyDatabaseId, execution_id);
-	pg_atomic_uint64 *tag;
-	GoflowTrackerSlot *slot = NULL;
-	int64		ended;
 
+	if (read_in(place.first, place.tag, execution_id, progress))
+		return true;
+
+	/* it is in the other one, or has none, or was written just now */
 	for (int tries = 0; tries < READ_TRIES; tries++)
 	{
-		slot = find_slot(&place, execution_id, &tag);
+		pg_atomic_uint64 *tag;
+		GoflowTrackerSlot *slot = find_slot(&place, execution_id, &tag);
+
 		if (slot == NULL)
 			return false;
 		if (read_slot(slot, execution_id, progress))
 			break;
 	}
+	return true;
+}
+
+/* What people are shown of it. */
+void
+goflow_tracker_settle(GoflowProgress *progress)
+{
+	int64		ended = (int64) progress->completed + progress->failed + progress->skipped;
+
 	/* nodes may have been counted since the driver told the total */
-	ended = (int64) progress->completed + progress->failed + progress->skipped;
 	if (progress->total > 0)
 		progress->total = Max(progress->total, ended);
 	progress->percent = Max(progress->percent, percent_of(progress->total, ended));
-	return true;
 }
 
 int

@@ -76,3 +76,27 @@ CREATE INDEX ON bench.execution (workflow_id);
 CREATE FUNCTION bench.position(OUT wal numeric, OUT xid numeric, OUT seconds numeric) LANGUAGE sql AS $$
 	SELECT pg_current_wal_insert_lsn() - '0/0', pg_snapshot_xmax(pg_current_snapshot())::text::numeric,
 		   extract(epoch FROM clock_timestamp()) $$;
+
+-- Cancels so many executions whose node runs; milliseconds until each has ended.
+CREATE PROCEDURE bench.cancel(n int, INOUT median float8, INOUT longest float8) LANGUAGE plpgsql AS $$
+DECLARE
+	e uuid;
+	began timestamptz;
+	times float8[];
+BEGIN
+	FOR i IN 1 .. n LOOP
+		e := goflow.start('sleeper');
+		COMMIT;
+		WHILE NOT EXISTS (SELECT FROM goflow.nodes(e) WHERE node = 'b' AND state = 'running' AND started_at < clock_timestamp() - interval '5 ms') LOOP
+			PERFORM pg_sleep(0.005);
+			COMMIT;
+		END LOOP;
+		began := clock_timestamp();
+		PERFORM goflow.cancel(e);
+		COMMIT;
+		PERFORM goflow.wait(e, '60 s');
+		times := times || extract(epoch FROM clock_timestamp() - began)::float8 * 1000;
+		COMMIT;
+	END LOOP;
+	SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY t), max(t) INTO median, longest FROM unnest(times) t;
+END $$;
