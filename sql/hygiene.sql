@@ -56,7 +56,6 @@ SELECT goflow.define('leave', $${
     "next":      {"type": "sql", "after": "xact_lock", "sql": "SELECT nextval('s') AS x"},
     "look":      {"type": "sql", "after": "next", "sql": "SELECT look_around() AS found"}},
   "output": {"found": "look.found"}}$$);
--- (Advisory locks are there until the commit that the node shares with others.)
 SELECT goflow.define('look', $${"nodes": {
   "look":  {"type": "sql", "sql": "SELECT look_around() AS found"},
   "locks": {"type": "sql", "after": "look", "sql": "SELECT string_agg(objid::text, ' ') AS locks FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid() AND objid IN (4711, 4712)"}},

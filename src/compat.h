@@ -15,6 +15,7 @@
 #include "catalog/pg_proc.h"
 #include "executor/executor.h"
 #include "postmaster/postmaster.h"
+#include "storage/lock.h"
 #include "storage/proc.h"
 #include "utils/acl.h"
 
@@ -50,6 +51,23 @@ typedef TU_UpdateIndexes GoflowUpdateIndexes;
 typedef bool GoflowUpdateIndexes;
 #define goflow_must_update_indexes(u) (u)
 #define goflow_only_summarizing(u) (false)
+#endif
+
+/* The locks that this process holds in a partition of the lock table: the first one, and those after it. */
+#if PG_VERSION_NUM >= 160000
+#define goflow_has_proclocks(i) (!dlist_is_empty(&MyProc->myProcLocks[i]))
+#define goflow_next_proclock(i, lock) \
+	((lock) == NULL ? \
+	 (dlist_is_empty(&MyProc->myProcLocks[i]) ? NULL : \
+	  dlist_head_element(PROCLOCK, procLink, &MyProc->myProcLocks[i])) : \
+	 (dlist_has_next(&MyProc->myProcLocks[i], &(lock)->procLink) ? \
+	  dlist_container(PROCLOCK, procLink, dlist_next_node(&MyProc->myProcLocks[i], &(lock)->procLink)) : NULL))
+#else
+#define goflow_has_proclocks(i) (!SHMQueueEmpty(&MyProc->myProcLocks[i]))
+#define goflow_next_proclock(i, lock) \
+	((PROCLOCK *) SHMQueueNext(&MyProc->myProcLocks[i], \
+							   (lock) == NULL ? &MyProc->myProcLocks[i] : &(lock)->procLink, \
+							   offsetof(PROCLOCK, procLink)))
 #endif
 
 /* Runs a portal once, to its end. */

@@ -348,7 +348,8 @@ run_batch(Claim *claims, int nclaims)
 			goflow_segment_run(claim->ex, &budget);
 		store(claim->ex, claim->end);
 
-		if (GetCurrentTimestamp() >= budget.deadline || goflow_queue_should_yield())
+		if (GetCurrentTimestamp() >= budget.deadline || goflow_queue_should_yield() ||
+			goflow_session_holds_advisory_lock())
 			break;
 	}
 	goflow_mark_commit();

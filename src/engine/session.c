@@ -146,6 +146,31 @@ goflow_session_transaction_ended(bool is_committed)
 		applied = committed;
 }
 
+/*
+ * Does this process hold an advisory lock?  Those of the session outlive the
+ * node that took them, and would be there for others of the batch.  Only this
+ * process adds to its lists, so what looks empty is.
+ */
+bool
+goflow_session_holds_advisory_lock(void)
+{
+	bool		found = false;
+
+	for (int i = 0; i < NUM_LOCK_PARTITIONS && !found; i++)
+	{
+		LWLock	   *partition = LockHashPartitionLockByIndex(i);
+		PROCLOCK   *lock = NULL;
+
+		if (!goflow_has_proclocks(i))
+			continue;
+		LWLockAcquire(partition, LW_SHARED);
+		while (!found && (lock = goflow_next_proclock(i, lock)) != NULL)
+			found = lock->tag.myLock->tag.locktag_type == LOCKTAG_ADVISORY;
+		LWLockRelease(partition);
+	}
+	return found;
+}
+
 /* Lets cancels in, and sets the alarms. */
 static void
 begin_user_code(bool fuse, int64 timeout)

@@ -545,6 +545,7 @@ extern void goflow_session_allow_cancel(bool allow);
 extern bool goflow_session_fuse_burnt(void);
 extern bool goflow_session_timed_out(void);
 extern bool goflow_session_must_run_alone(void);
+extern bool goflow_session_holds_advisory_lock(void);
 extern void goflow_session_clean(void);
 
 /* ---- segment.c ---- */
