@@ -276,10 +276,11 @@ goflow_database_unhold(Oid oid, bool changed)
 		db->holds--;
 		if (changed)
 		{
-			if (db->presence == GOFLOW_PRESENCE_PRESENT)
+			if (db->presence == GOFLOW_PRESENCE_PRESENT || db->was_shut)
 				db->presence = GOFLOW_PRESENCE_UNKNOWN;
 			goflow_trouble_clear(&db->trouble);
 		}
+		db->was_shut = false;
 		goflow_launcher_wake_locked();
 	}
 	goflow_unlock();

@@ -63,6 +63,9 @@
 /* Schedulers that look into databases for the first time, at one time. */
 #define MAX_VISITS 3
 
+/* Between two starts of the launcher. */
+#define RESTART_PAUSE USECS_PER_SEC
+
 /* How long a registered process of a previous launcher may take to come up. */
 #define ORPHAN_GRACE (60 * USECS_PER_SEC)
 
@@ -91,7 +94,7 @@ goflow_launcher_register(void)
 		.bgw_type = "goflow launcher",
 		.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
 		.bgw_start_time = BgWorkerStart_RecoveryFinished,
-		.bgw_restart_time = 1,
+		.bgw_restart_time = 0,
 		.bgw_library_name = "goflow",
 		.bgw_function_name = "goflow_launcher_main",
 	};
@@ -444,6 +447,7 @@ start_schedulers(TimestampTz now, TimestampTz *next)
 
 		goflow_lock(LW_EXCLUSIVE);
 		goflow_scheduler_detach_locked(db, false);
+		db->was_shut = !exists;
 		goflow_unlock();
 		if (!exists)
 			goflow_database_forget(db->oid);
@@ -700,15 +704,34 @@ launcher_exit(int code, Datum arg)
 	goflow_unlock();
 }
 
-/* A pool's wish may have been told to a launcher that is gone. */
-static void
+/* Returns when the launcher before this one was started, if there was one. */
+static TimestampTz
 attach(void)
 {
+	TimestampTz before;
+
 	goflow_lock(LW_EXCLUSIVE);
 	goflow_control->launcher_latch = MyLatch;
 	goflow_control->launcher_pid = MyProcPid;
+	before = goflow_control->launcher_started_at;
+	goflow_control->launcher_started_at = GetCurrentTimestamp();
 	goflow_unlock();
 	before_shmem_exit(launcher_exit, (Datum) 0);
+	return before;
+}
+
+/* The postmaster starts it again at once; one that fails again and again takes its time. */
+static void
+slow_down(TimestampTz before)
+{
+	while (GetCurrentTimestamp() < before + RESTART_PAUSE)
+	{
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 TimestampDifferenceMilliseconds(GetCurrentTimestamp(), before + RESTART_PAUSE),
+						 PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
 }
 
 static void
@@ -737,11 +760,14 @@ sleep_until(TimestampTz next)
 void
 goflow_launcher_main(Datum arg)
 {
+	TimestampTz before;
+
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
 	pqsignal(SIGINT, SIG_IGN);	/* it has no query to cancel */
-	attach();
+	before = attach();
 	BackgroundWorkerUnblockSignals();
+	slow_down(before);
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	pgstat_report_appname("goflow launcher");
 

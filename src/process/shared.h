@@ -96,6 +96,7 @@ typedef struct GoflowDatabase
 {
 	Oid			oid;			/* InvalidOid: the entry is free */
 	GoflowPresence presence;
+	bool		was_shut;		/* it let nobody in: that is not to be without goflow */
 
 	/* recovery and rescans */
 	bool		recovered;		/* read in full since the server's start */
@@ -226,6 +227,7 @@ typedef struct GoflowControl
 	LWLock	   *lock;
 	Latch	   *launcher_latch;
 	pid_t		launcher_pid;
+	TimestampTz launcher_started_at;	/* the last one, also when it is gone */
 	ConditionVariable slot_freed;	/* a worker or scheduler is gone */
 
 	int			entries;		/* in the hash */

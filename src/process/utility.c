@@ -8,7 +8,8 @@
  *	-	Statements that need the database to themselves.  A connected process
  *		would make DROP DATABASE, its RENAME and SET TABLESPACE, and CREATE
  *		DATABASE ... TEMPLATE fail, and DROP EXTENSION goflow and its
- *		ALTER EXTENSION wait.  Before
+ *		ALTER EXTENSION wait; and it has no business where ALLOW_CONNECTIONS is
+ *		turned off.  Before
  *		such a statement goflow's processes in that database are stopped; what
  *		they ran is rolled back, and runs again if the database is still there.
  *		They stay out until the transaction has ended, either way.  Only who
@@ -52,7 +53,7 @@ hold(Oid database)
 	goflow_database_hold(database);
 }
 
-/* By wake.c, after the commit record or as the transaction aborts. */
+/* By wake.c, when a commit is done and known to all, or as the transaction aborts. */
 void
 goflow_utility_end_transaction(bool committed)
 {
@@ -128,6 +129,12 @@ hold_for_drop_extension(DropStmt *stmt)
 	{
 		if (strcmp(strVal(lfirst(lc)), GOFLOW_SCHEMA) != 0)
 			continue;
+		if (goflow_in_worker())
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_IN_USE),
+					 errmsg("a node cannot drop goflow"),
+					 errdetail("Its own result could not be stored."),
+					 errhint("Drop it in a session of a client.")));
 		extension = get_extension_oid(GOFLOW_SCHEMA, true);
 		if (OidIsValid(extension) && goflow_owns_extension(extension, GetUserId()))
 			hold(MyDatabaseId);
@@ -159,7 +166,8 @@ before_statement(Node *statement)
 			hold_template((CreatedbStmt *) statement);
 			break;
 		case T_AlterDatabaseStmt:
-			if (find_option(((AlterDatabaseStmt *) statement)->options, "tablespace"))
+			if (find_option(((AlterDatabaseStmt *) statement)->options, "tablespace") ||
+				find_option(((AlterDatabaseStmt *) statement)->options, "allow_connections"))
 				hold_own_database(((AlterDatabaseStmt *) statement)->dbname);
 			break;
 		case T_RenameStmt:

@@ -206,7 +206,6 @@ at_end_of_transaction(XactEvent event, void *arg)
 	{
 		case XACT_EVENT_COMMIT:
 			armed = nnotes > 0;
-			goflow_utility_end_transaction(true);
 			break;
 		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PREPARE:
@@ -241,7 +240,11 @@ at_end_of_subtransaction(SubXactEvent event, SubTransactionId subid,
 static void
 at_release(ResourceReleasePhase phase, bool is_commit, bool is_top_level, void *arg)
 {
-	if (!armed || phase != RESOURCE_RELEASE_AFTER_LOCKS || !is_commit || !is_top_level)
+	if (phase != RESOURCE_RELEASE_AFTER_LOCKS || !is_commit || !is_top_level)
+		return;
+	/* not before: who looks at the database then must see what was done to it */
+	goflow_utility_end_transaction(true);
+	if (!armed)
 		return;
 	armed = false;
 	send_notes();
