@@ -97,7 +97,8 @@ goflow_claim(PG_FUNCTION_ARGS)
 	for (int i = 0; i < nqueues && claimed < max; i++)
 		if (!nulls[i])
 			claimed += goflow_tasks_claim(TextDatumGetCString(queues[i]), worker, lease,
-										  max - claimed, rsinfo->setResult, &lease_until);
+										  max - claimed, rsinfo->setResult, rsinfo->setDesc,
+										  &lease_until);
 	if (claimed > 0)
 	{
 		ForceSyncCommit();

@@ -70,6 +70,9 @@
 /* Part of the server's notification queue that goflow leaves to others. */
 #define MAX_QUEUE_USAGE 0.5
 
+/* Between the moment that a row is made with and its commit, at most, for it to be told of. */
+#define COMMIT_LAG (2 * USECS_PER_SEC)
+
 /* Does the scan that is under way take waiting executions too? */
 static bool scan_waiting = true;
 
@@ -261,13 +264,15 @@ purge_page(void)
 static TimestampTz
 announce_waits(TimestampTz now)
 {
+	static TimestampTz looked_at = DT_NOBEGIN;
+	TimestampTz since = looked_at == DT_NOBEGIN ? looked_at : looked_at - COMMIT_LAG;
 	TimestampTz next;
 	ListCell   *lc;
 	bool		has_room;
 
 	begin_transaction();
 	has_room = DatumGetFloat8(OidFunctionCall0(F_PG_NOTIFICATION_QUEUE_USAGE)) < MAX_QUEUE_USAGE;
-	foreach(lc, goflow_waits_announce(now, &next))
+	foreach(lc, goflow_waits_announce(since, now, &next))
 	{
 		GoflowAnnouncement *announcement = lfirst(lc);
 
@@ -275,6 +280,8 @@ announce_waits(TimestampTz now)
 			Async_Notify(announcement->channel, announcement->payload);
 	}
 	end_transaction();
+	if (next > now)
+		looked_at = now;		/* else there are more */
 	return next;
 }
 

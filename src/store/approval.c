@@ -31,6 +31,7 @@ void
 goflow_approvals_insert(List *rows)
 {
 	GoflowWriter writer;
+	TimestampTz now = GetCurrentTimestamp();
 	ListCell   *lc;
 
 	goflow_writer_open(&writer, "approval");
@@ -59,7 +60,7 @@ goflow_approvals_insert(List *rows)
 			SET(Anum_approval_payload, JsonbPGetDatum(row->payload));
 		SET(Anum_approval_form, JsonbPGetDatum(row->form));
 		SET(Anum_approval_remind, Int64GetDatum(row->remind));
-		SET(Anum_approval_announce_at, TimestampTzGetDatum(row->created_at));
+		SET(Anum_approval_announce_at, TimestampTzGetDatum(now));
 		SET(Anum_approval_created_at, TimestampTzGetDatum(row->created_at));
 		if (row->due_at != 0)
 			SET(Anum_approval_due_at, TimestampTzGetDatum(row->due_at));

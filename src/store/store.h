@@ -503,7 +503,7 @@ extern void goflow_task_withdraw(const pg_uuid_t *id, int frame, int node, int a
  * nodes say.  worker: a name for people, or NULL.  Returns how many.
  */
 extern int	goflow_tasks_claim(const char *queue, const char *worker, int64 lease, int max,
-							   Tuplestorestate *result, TimestampTz *lease_until);
+							   Tuplestorestate *result, TupleDesc tupdesc, TimestampTz *lease_until);
 
 /* A claim that is good, or was: what is known of its task. */
 typedef struct GoflowTaskClaim
@@ -541,10 +541,10 @@ typedef struct GoflowAnnouncement
 } GoflowAnnouncement;
 
 /*
- * Approvals that wait, or are to be reminded of, and queues with tasks that can
- * be claimed; GoflowAnnouncement *.  *next: when there may be more.
+ * Approvals to be told of, and queues with tasks that could be claimed, since a
+ * moment; GoflowAnnouncement *.  *next: when there may be more.
  */
-extern List *goflow_waits_announce(TimestampTz now, TimestampTz *next);
+extern List *goflow_waits_announce(TimestampTz since, TimestampTz now, TimestampTz *next);
 
 /* ---- schedule.c: what the scheduler reads ---- */
 typedef struct GoflowLiveRow

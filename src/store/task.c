@@ -12,6 +12,13 @@
  * keeps a transaction open: a task that is withdrawn at that moment stays as a
  * row without a pending, which nobody can claim or answer any more, and goes
  * when somebody comes across it.
+ *
+ * Old snapshots.  While somebody keeps one, the index of available_at is full
+ * of tasks that are done, the oldest first.  So each backend remembers, for the
+ * tasks of a queue and a role, the moment before which it has found nothing,
+ * and begins there.  What has come to life below that (a claim that was rolled
+ * back, an execution that was resumed) is found by a full look, and the more
+ * such a look costs the rarer it is.
  */
 #include "postgres.h"
 
@@ -23,6 +30,7 @@
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/hsearch.h"
 #include "utils/rel.h"
 
 #include "store/table.h"
@@ -31,14 +39,49 @@
 #define VALUE(anum) values[(anum) - 1]
 #define ISNULL(anum) nulls[(anum) - 1]
 
+/* Between the moment that a row is made with and its commit, at most, for a look that is not full. */
+#define COMMIT_LAG (2 * USECS_PER_SEC)
+
+/* Part of its time, one in so many, that a backend spends on full looks. */
+#define FULL_LOOK_SHARE 20
+
 /* ---- the driver's side ---- */
+
+/* Makes a queue known. */
+static void
+note_queue(const char *queue, Oid run_as)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid			types[] = {TEXTOID, OIDOID};
+	Datum		values[] = {CStringGetTextDatum(queue), ObjectIdGetDatum(run_as)};
+	GoflowOwnerScope scope;
+
+	goflow_owner_begin(&scope);
+	if (SPI_execute_plan(goflow_owner_plan(&plan, "INSERT INTO goflow.queue (queue, run_as)"
+										   " SELECT $1, $2 WHERE NOT EXISTS (SELECT FROM goflow.queue"
+										   "  WHERE queue = $1 AND run_as = $2) ON CONFLICT DO NOTHING",
+										   lengthof(types), types), values, NULL, false, 0) != SPI_OK_INSERT)
+		elog(ERROR, "could not note a queue");
+	goflow_owner_end(&scope);
+}
 
 void
 goflow_tasks_insert(List *rows)
 {
 	GoflowWriter writer;
+	GoflowTaskRow *noted = NULL;
+	TimestampTz now = GetCurrentTimestamp();
 	ListCell   *lc;
 
+	foreach(lc, rows)
+	{
+		GoflowTaskRow *row = lfirst(lc);
+
+		if (noted && noted->run_as == row->run_as && strcmp(noted->queue, row->queue) == 0)
+			continue;
+		noted = row;
+		note_queue(row->queue, row->run_as);
+	}
 	goflow_writer_open(&writer, "task");
 	foreach(lc, rows)
 	{
@@ -60,7 +103,7 @@ goflow_tasks_insert(List *rows)
 			SET(Anum_task_payload, JsonbPGetDatum(row->payload));
 		SET(Anum_task_lease, Int64GetDatum(row->lease));
 		SET(Anum_task_created_at, TimestampTzGetDatum(row->created_at));
-		SET(Anum_task_available_at, TimestampTzGetDatum(row->created_at));
+		SET(Anum_task_available_at, TimestampTzGetDatum(now));
 		SET(Anum_task_claims, Int32GetDatum(0));
 		SET(Anum_task_state, CharGetDatum(GOFLOW_TASK_WAITING));
 		goflow_writer_insert(&writer, values, nulls);
@@ -133,26 +176,24 @@ goflow_task_withdraw(const pg_uuid_t *id, int frame, int node, int attempt)
 
 /* ---- claims ---- */
 
-/* Roles whose tasks are in a queue ($1), that a user ($2) may claim, without reading the queue. */
+/* Those of goflow.claim(); the query has one more. */
+#define CLAIM_COLUMNS 10
+
+/* Roles whose tasks may be in a queue ($1), and that a user ($2) may claim. */
 static const char roles_query[] =
-	"WITH RECURSIVE r AS ("
-	"  (SELECT t.run_as FROM goflow.task t WHERE t.queue = $1 ORDER BY t.run_as LIMIT 1)"
-	"  UNION ALL"
-	"  SELECT (SELECT t.run_as FROM goflow.task t WHERE t.queue = $1 AND t.run_as > r.run_as"
-	"   ORDER BY t.run_as LIMIT 1) FROM r WHERE r.run_as IS NOT NULL)"
-	" SELECT r.run_as FROM r WHERE r.run_as IS NOT NULL"
-	"  AND (pg_has_role($2, r.run_as, 'USAGE') OR EXISTS (SELECT FROM goflow.queue_grant g"
-	"   WHERE g.queue = $1 AND g.owner = r.run_as AND pg_has_role($2, g.grantee, 'USAGE')))"
-	" ORDER BY r.run_as";
+	"SELECT q.run_as FROM goflow.queue q WHERE q.queue = $1"
+	"  AND (pg_has_role($2, q.run_as, 'USAGE') OR EXISTS (SELECT FROM goflow.queue_grant g"
+	"   WHERE g.queue = $1 AND g.owner = q.run_as AND pg_has_role($2, g.grantee, 'USAGE')))"
+	" ORDER BY q.run_as";
 
 /*
  * $1 queue, $2 role, $3 how many, $4 now, $5 worker, $6 lease, $7 who claims,
- * $8 this database.
+ * $8 this database, $9 where to begin.
  */
 static const char claim_query[] =
-	"WITH next AS MATERIALIZED (SELECT t.execution_id, t.frame, t.node, t.attempt"
+	"WITH next AS MATERIALIZED (SELECT t.execution_id, t.frame, t.node, t.attempt, t.available_at"
 	"  FROM goflow.task t JOIN goflow.execution e ON e.execution_id = t.execution_id"
-	"  WHERE t.queue = $1 AND t.run_as = $2 AND t.available_at <= $4"
+	"  WHERE t.queue = $1 AND t.run_as = $2 AND t.available_at >= $9 AND t.available_at <= $4"
 	"   AND e.state <> 'p' AND e.finished_at IS NULL"
 	"   AND e.home = (SELECT h.home FROM goflow.home h WHERE h.database = $8)"
 	"   AND EXISTS (SELECT FROM goflow.pending p WHERE p.execution_id = t.execution_id"
@@ -163,16 +204,16 @@ static const char claim_query[] =
 	"   heartbeat_at = NULL, available_at = $4 + coalesce($6, t.lease) * interval '1 microsecond'"
 	"  FROM next n WHERE t.execution_id = n.execution_id AND t.frame = n.frame AND t.node = n.node"
 	"   AND t.attempt = n.attempt"
-	"  RETURNING t.*)"
+	"  RETURNING t.*, n.available_at AS was_available_at)"
 	" SELECT c.claim, c.queue, c.payload, c.execution_id, w.name, c.path, c.frame, c.attempt::int,"
-	"  c.claims, c.available_at"
+	"  c.claims, c.available_at, c.was_available_at"
 	" FROM claimed c JOIN goflow.execution e ON e.execution_id = c.execution_id"
 	"  JOIN goflow.workflow w ON w.workflow_id = e.workflow_id ORDER BY c.created_at, c.execution_id, c.frame, c.node";
 
 /* What cannot be claimed any more is taken out of the way of the next claims. */
 static const char sweep_query[] =
 	"DELETE FROM goflow.task WHERE ctid = ANY (ARRAY(SELECT t.ctid FROM goflow.task t"
-	"  WHERE t.queue = $1 AND t.run_as = $2 AND t.available_at <= $3"
+	"  WHERE t.queue = $1 AND t.run_as = $2 AND t.available_at >= $4 AND t.available_at <= $3"
 	"   AND NOT EXISTS (SELECT FROM goflow.pending p WHERE p.execution_id = t.execution_id"
 	"    AND p.frame = t.frame AND p.node = t.node AND p.attempt = t.attempt AND p.kind = 'k')"
 	"  ORDER BY t.available_at LIMIT 100 FOR UPDATE SKIP LOCKED))";
@@ -206,13 +247,51 @@ find_roles(const char *queue)
 	return roles;
 }
 
+/* Where this backend begins to look for tasks. */
+typedef struct Mark
+{
+	NameData	queue;			/* key */
+	Oid			role;
+	TimestampTz from;
+	TimestampTz full_look_at;	/* when the next look is a full one */
+} Mark;
+
+static HTAB *marks = NULL;
+
+static Mark *
+find_mark(const char *queue, Oid role)
+{
+	struct
+	{
+		NameData	queue;
+		Oid			role;
+	}			key;
+	Mark	   *mark;
+	bool		found;
+
+	if (marks == NULL)
+	{
+		HASHCTL		ctl = {.keysize = sizeof(key), .entrysize = sizeof(Mark)};
+
+		marks = hash_create("goflow task marks", 16, &ctl, HASH_ELEM | HASH_BLOBS);
+	}
+	memset(&key, 0, sizeof(key));
+	namestrcpy(&key.queue, queue);
+	key.role = role;
+	mark = hash_search(marks, &key, HASH_ENTER, &found);
+	if (!found)
+		mark->from = mark->full_look_at = DT_NOBEGIN;
+	return mark;
+}
+
 static void
-sweep(const char *queue, Oid role, TimestampTz now)
+sweep(const char *queue, Oid role, TimestampTz from, TimestampTz now)
 {
 	static SPIPlanPtr plan = NULL;
-	Oid			types[] = {TEXTOID, OIDOID, TIMESTAMPTZOID};
+	Oid			types[] = {TEXTOID, OIDOID, TIMESTAMPTZOID, TIMESTAMPTZOID};
 	Datum		values[] = {
-		CStringGetTextDatum(queue), ObjectIdGetDatum(role), TimestampTzGetDatum(now)
+		CStringGetTextDatum(queue), ObjectIdGetDatum(role), TimestampTzGetDatum(now),
+		TimestampTzGetDatum(from)
 	};
 
 	if (SPI_execute_plan(goflow_owner_plan(&plan, sweep_query, lengthof(types), types), values,
@@ -223,17 +302,23 @@ sweep(const char *queue, Oid role, TimestampTz now)
 /* Claims up to max of the tasks of one role. */
 static int
 claim_of_role(const char *queue, Oid role, const char *worker, int64 lease, int max,
-			  Tuplestorestate *result, TimestampTz *lease_until)
+			  Tuplestorestate *result, TupleDesc tupdesc, TimestampTz *lease_until)
 {
 	static SPIPlanPtr plan = NULL;
 	TimestampTz now = GetCurrentTimestamp();
-	Oid			types[] = {TEXTOID, OIDOID, INT8OID, TIMESTAMPTZOID, TEXTOID, INT8OID, OIDOID, OIDOID};
+	Mark	   *mark = find_mark(queue, role);
+	bool		is_full = now >= mark->full_look_at;
+	TimestampTz from = is_full ? DT_NOBEGIN : mark->from;
+	TimestampTz oldest = now;
+	Oid			types[] = {TEXTOID, OIDOID, INT8OID, TIMESTAMPTZOID, TEXTOID, INT8OID, OIDOID, OIDOID,
+	TIMESTAMPTZOID};
 	Datum		values[] = {
 		CStringGetTextDatum(queue), ObjectIdGetDatum(role), Int64GetDatum(max),
 		TimestampTzGetDatum(now), worker ? CStringGetTextDatum(worker) : (Datum) 0,
-		Int64GetDatum(lease), ObjectIdGetDatum(GetUserId()), ObjectIdGetDatum(MyDatabaseId)
+		Int64GetDatum(lease), ObjectIdGetDatum(GetUserId()), ObjectIdGetDatum(MyDatabaseId),
+		TimestampTzGetDatum(from)
 	};
-	char		nulls[] = "        ";
+	char		nulls[] = "         ";
 	GoflowOwnerScope scope;
 	int			claimed;
 
@@ -246,22 +331,29 @@ claim_of_role(const char *queue, Oid role, const char *worker, int64 lease, int 
 	claimed = (int) SPI_processed;
 	for (int i = 0; i < claimed; i++)
 	{
-		bool		isnull;
-		Datum		until = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc,
-										  SPI_tuptable->tupdesc->natts, &isnull);
+		Datum		row[CLAIM_COLUMNS + 1];
+		bool		row_nulls[CLAIM_COLUMNS + 1];
 
-		tuplestore_puttuple(result, SPI_tuptable->vals[i]);
-		*lease_until = Min(*lease_until, DatumGetTimestampTz(until));
+		heap_deform_tuple(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, row, row_nulls);
+		*lease_until = Min(*lease_until, DatumGetTimestampTz(row[CLAIM_COLUMNS - 1]));
+		oldest = Min(oldest, DatumGetTimestampTz(row[CLAIM_COLUMNS]));
+		tuplestore_putvalues(result, tupdesc, row, row_nulls);
 	}
 	if (claimed < max)
-		sweep(queue, role, now);
+		sweep(queue, role, from, now);
 	goflow_owner_end(&scope);
+
+	/* the older ones are others' by now, or were none */
+	if (is_full || oldest - COMMIT_LAG > mark->from)
+		mark->from = oldest - COMMIT_LAG;
+	if (is_full)
+		mark->full_look_at = GetCurrentTimestamp() + FULL_LOOK_SHARE * (GetCurrentTimestamp() - now);
 	return claimed;
 }
 
 int
 goflow_tasks_claim(const char *queue, const char *worker, int64 lease, int max,
-				   Tuplestorestate *result, TimestampTz *lease_until)
+				   Tuplestorestate *result, TupleDesc tupdesc, TimestampTz *lease_until)
 {
 	int			claimed = 0;
 	ListCell   *lc;
@@ -271,7 +363,7 @@ goflow_tasks_claim(const char *queue, const char *worker, int64 lease, int max,
 		if (claimed == max)
 			break;
 		claimed += claim_of_role(queue, lfirst_oid(lc), worker, lease, max - claimed, result,
-								 lease_until);
+								 tupdesc, lease_until);
 	}
 	return claimed;
 }

@@ -5,7 +5,9 @@
  *
  * Nobody is told of an approval or a task by who makes it: the scheduler looks
  * for what is new, and for what a moment that has come makes worth telling
- * (a reminder, a lease that is over), and sends messages.  They are hints.
+ * (a reminder, a lease that is over), and sends messages.  They are hints.  It
+ * looks no further back than it must: the indexes may be full of what is done,
+ * as long as somebody keeps an old snapshot.
  */
 #include "postgres.h"
 
@@ -70,7 +72,7 @@ static const char approvals_query[] =
 	"WITH due AS MATERIALIZED (SELECT a.execution_id, a.frame, a.node, a.attempt, a.announced_at,"
 	"   EXISTS (SELECT FROM goflow.pending p WHERE p.execution_id = a.execution_id"
 	"    AND p.frame = a.frame AND p.node = a.node AND p.attempt = a.attempt AND p.kind = 'a') AS waits"
-	"  FROM goflow.approval a WHERE a.announce_at <= $1 AND a.decision IS NULL"
+	"  FROM goflow.approval a WHERE a.announce_at >= $3 AND a.announce_at <= $1 AND a.decision IS NULL"
 	"  ORDER BY a.announce_at LIMIT $2 FOR UPDATE OF a SKIP LOCKED),"
 	" told AS (UPDATE goflow.approval a SET announced_at = $1,"
 	"   announce_at = least(CASE WHEN a.remind > 0 THEN $1 + a.remind * interval '1 microsecond' END,"
@@ -91,22 +93,13 @@ static const char approvals_query[] =
 static const char approvals_next_query[] =
 	"SELECT announce_at FROM goflow.approval WHERE announce_at > $1 ORDER BY announce_at LIMIT 1";
 
-/*
- * Queues, whether they have tasks to be claimed, and when they will have more:
- * two looks into the index for each queue and role.
- */
+/* Queues, whether tasks could be claimed since a moment, and when there will be more. */
 static const char queues_query[] =
-	"WITH RECURSIVE pair AS ("
-	"  (SELECT t.queue, t.run_as FROM goflow.task t ORDER BY t.queue, t.run_as LIMIT 1)"
-	"  UNION ALL"
-	"  SELECT n.queue, n.run_as FROM pair p CROSS JOIN LATERAL"
-	"   (SELECT t.queue, t.run_as FROM goflow.task t WHERE (t.queue, t.run_as) > (p.queue, p.run_as)"
-	"    ORDER BY t.queue, t.run_as LIMIT 1) n)"
-	" SELECT p.queue, bool_or(EXISTS (SELECT FROM goflow.task t WHERE t.queue = p.queue"
-	"    AND t.run_as = p.run_as AND t.available_at <= $1)),"
-	"  min((SELECT t.available_at FROM goflow.task t WHERE t.queue = p.queue AND t.run_as = p.run_as"
+	"SELECT q.queue, bool_or(EXISTS (SELECT FROM goflow.task t WHERE t.queue = q.queue"
+	"    AND t.run_as = q.run_as AND t.available_at >= $2 AND t.available_at <= $1)),"
+	"  min((SELECT t.available_at FROM goflow.task t WHERE t.queue = q.queue AND t.run_as = q.run_as"
 	"    AND t.available_at > $1 ORDER BY t.available_at LIMIT 1))"
-	" FROM pair p GROUP BY p.queue";
+	" FROM goflow.queue q GROUP BY q.queue";
 
 /* Approvals that are told of in one transaction. */
 #define PAGE 500
@@ -131,12 +124,14 @@ make_approval(HeapTuple tuple, TupleDesc tupdesc, char *role, const char *event)
 }
 
 static List *
-announce_approvals(TimestampTz now, TimestampTz *next, MemoryContext context)
+announce_approvals(TimestampTz since, TimestampTz now, TimestampTz *next, MemoryContext context)
 {
 	static SPIPlanPtr plan = NULL;
 	static SPIPlanPtr next_plan = NULL;
-	Oid			types[] = {TIMESTAMPTZOID, INT8OID};
-	Datum		values[] = {TimestampTzGetDatum(now), Int64GetDatum(PAGE)};
+	Oid			types[] = {TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID};
+	Datum		values[] = {
+		TimestampTzGetDatum(now), Int64GetDatum(PAGE), TimestampTzGetDatum(since)
+	};
 	List	   *announcements = NIL;
 	bool		isnull;
 
@@ -175,11 +170,11 @@ announce_approvals(TimestampTz now, TimestampTz *next, MemoryContext context)
 }
 
 static List *
-announce_queues(TimestampTz now, TimestampTz *next, MemoryContext context)
+announce_queues(TimestampTz since, TimestampTz now, TimestampTz *next, MemoryContext context)
 {
 	static SPIPlanPtr plan = NULL;
-	Oid			types[] = {TIMESTAMPTZOID};
-	Datum		values[] = {TimestampTzGetDatum(now)};
+	Oid			types[] = {TIMESTAMPTZOID, TIMESTAMPTZOID};
+	Datum		values[] = {TimestampTzGetDatum(now), TimestampTzGetDatum(since)};
 	List	   *announcements = NIL;
 
 	if (SPI_execute_plan(goflow_owner_plan(&plan, queues_query, lengthof(types), types), values,
@@ -210,7 +205,7 @@ announce_queues(TimestampTz now, TimestampTz *next, MemoryContext context)
 }
 
 List *
-goflow_waits_announce(TimestampTz now, TimestampTz *next)
+goflow_waits_announce(TimestampTz since, TimestampTz now, TimestampTz *next)
 {
 	MemoryContext context = CurrentMemoryContext;
 	GoflowOwnerScope scope;
@@ -219,8 +214,8 @@ goflow_waits_announce(TimestampTz now, TimestampTz *next)
 
 	*next = DT_NOEND;
 	goflow_owner_begin(&scope);
-	approvals = announce_approvals(now, next, context);
-	queues = announce_queues(now, next, context);
+	approvals = announce_approvals(since, now, next, context);
+	queues = announce_queues(since, now, next, context);
 	goflow_owner_end(&scope);
 	return list_concat(approvals, queues);
 }
