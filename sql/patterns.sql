@@ -152,5 +152,32 @@ CALL run_by_workers(4, NULL);
 SELECT count(*), bool_and(NOT EXISTS (SELECT FROM held i WHERE i.who <> h.who AND i.during && h.during)) FROM held h;
 SELECT name, holder FROM section;
 
+\echo == what comes from outside
+CREATE PROCEDURE send(signals text[]) LANGUAGE plpgsql AS $$
+DECLARE e uuid := goflow.start('pattern');
+BEGIN
+	PERFORM goflow.signal(e, s) FROM unnest(signals) WITH ORDINALITY u (s, n) ORDER BY n;
+	COMMIT;
+	PERFORM goflow.wait(e, '30 s');
+	RAISE NOTICE '% -> %: %', signals, (SELECT string_agg(what, ' ' ORDER BY n) FROM patterns_test.did),
+		(SELECT string_agg(node || ' ' || state, ', ' ORDER BY node COLLATE "C") FROM goflow.nodes(e) WHERE node ~ 'pays|gives_up|s$');
+	DELETE FROM patterns_test.did;
+	COMMIT;
+END $$;
+TRUNCATE did;
+\echo -- 16 deferred choice: the signal that comes first decides
+SELECT goflow.define('pattern', goflow.workflow(goflow.parallel('choice', ARRAY[
+  goflow.branch('a', goflow.await_signal('pays'), task('paid', 'pays')),
+  goflow.branch('b', goflow.await_signal('gives_up'), task('given_up', 'gives_up'))], "join" => 'any', cancel_rest => true), task('e', 'choice')));
+SET client_min_messages = notice;
+CALL send('{pays}');
+CALL send('{gives_up}');
+\echo -- 24 persistent trigger: it waits for the one who waits for it
+SET client_min_messages = error;
+SELECT goflow.define('pattern', goflow.workflow(task('a'), goflow.delay('d', $$'50 ms'$$, after => 'a'), goflow.await_signal('s', after => 'd'), task('b', 's')));
+SET client_min_messages = notice;
+CALL send('{s}');
+SET client_min_messages = error;
+
 SELECT goflow.drop(w) FROM unnest('{pattern,pattern_next,pattern_factorial}'::text[]) w;
 DROP SCHEMA patterns_test CASCADE;
