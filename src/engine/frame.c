@@ -73,12 +73,6 @@ set_task(GoflowExecution *ex, GoflowFrame *frame, GoflowFrameTask task)
 	frame->now.task = task;
 }
 
-void
-goflow_frame_begin(GoflowExecution *ex, GoflowFrame *frame)
-{
-	set_task(ex, frame, GOFLOW_FRAME_BEGIN);
-}
-
 GoflowFrame *
 goflow_frame_next(GoflowExecution *ex)
 {
@@ -109,6 +103,18 @@ begin(GoflowExecution *ex, GoflowFrame *frame)
 		goflow_variable_assign(ex, frame, body->first_variable + i, NULL, value, isnull);
 	}
 	goflow_cascade_settle_all(ex, frame);
+}
+
+void
+goflow_frame_begin(GoflowExecution *ex, GoflowFrame *frame)
+{
+	if (frame->body->nvariables > 0)
+	{
+		set_task(ex, frame, GOFLOW_FRAME_BEGIN);
+		return;
+	}
+	begin(ex, frame);			/* which runs nobody's code */
+	goflow_frame_check_end(ex, frame);
 }
 
 /* Starts a frame of one of a node's bodies.  error: error.* in it, or NULL. */

@@ -298,7 +298,7 @@ extern GoflowFrame *goflow_frame_create(GoflowExecution *ex, GoflowFrame *parent
 extern GoflowFrame *goflow_frame_start(GoflowExecution *ex, GoflowFrame *parent, GoflowNode *owner,
 									   int part, int64 iteration, Jsonb *error);
 
-/* Its first task, which is done before the next commit. */
+/* At once, or by a task that is done before the next commit. */
 extern void goflow_frame_begin(GoflowExecution *ex, GoflowFrame *frame);
 
 /* A frame that has a task, or NULL. */
