@@ -372,6 +372,7 @@ struct GoflowNode
 								 * merge of, map value (a single one has no name), payload */
 	int			nexprs;
 	bool		is_atomic;		/* sql: runs in a transaction */
+	int			isolation;		/* sql: of that transaction, XACT_READ_COMMITTED or above */
 	GoflowRows	rows;			/* sql */
 	bool		is_late;		/* sql: not analyzed by define(), columns as declared */
 	bool		is_until;		/* delay */

@@ -11,12 +11,15 @@
 
 #include "definition/parse.h"
 
+#include "access/xact.h"
+
 static const GoflowKeyRule sql_keys[] = {
 	{"sql", GOFLOW_JSON_TEXT, true},
 	{"rows", GOFLOW_JSON_STRING},
 	{"check", GOFLOW_JSON_STRING},
 	{"columns", GOFLOW_JSON_OBJECT},
 	{"atomic", GOFLOW_JSON_BOOL},
+	{"isolation", GOFLOW_JSON_STRING},
 	{NULL}
 };
 
@@ -25,6 +28,7 @@ parse_sql(GoflowParser *parser, GoflowNode *node, GoflowObject *object)
 {
 	static const char *const rows[] = {"one", "many", "none", NULL};
 	static const char *const checks[] = {"define", "late", NULL};
+	static const char *const isolations[] = {"read committed", "repeatable read", "serializable", NULL};
 	JsonbValue *columns = goflow_object_get(object, "columns");
 
 	node->expr = goflow_read_expr(parser, node, "sql", goflow_object_get(object, "sql"),
@@ -34,6 +38,11 @@ parse_sql(GoflowParser *parser, GoflowNode *node, GoflowObject *object)
 	node->rows = goflow_object_word(parser, object, "rows", rows, GOFLOW_ROWS_ONE);
 	node->is_late = goflow_object_word(parser, object, "check", checks, 0) == 1;
 	node->is_atomic = goflow_object_get(object, "atomic") == NULL || goflow_object_bool(object, "atomic");
+	node->isolation = XACT_READ_COMMITTED + goflow_object_word(parser, object, "isolation", isolations, 0);
+	if (!node->is_atomic && goflow_object_get(object, "isolation"))
+		goflow_problem_hint(goflow_parse_problem(parser, ERRCODE_GOFLOW_INVALID_DEFINITION, "isolation",
+												 "a node outside of a transaction has no isolation"),
+							"Leave \"isolation\" out, or \"atomic\".");
 
 	if (columns && (!node->is_late || node->rows == GOFLOW_ROWS_NONE))
 		goflow_problem_hint(goflow_parse_problem(parser, ERRCODE_GOFLOW_INVALID_DEFINITION, "columns",

@@ -18,6 +18,7 @@
 
 #include "definition/parse.h"
 
+#include "access/xact.h"
 #include "common/keywords.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
@@ -407,6 +408,7 @@ parse_nodes(GoflowParser *parser, GoflowBody *body, const JsonbValue *value)
 		node->path = make_path(body, node->id);
 		node->parallel = 1;
 		node->is_atomic = true;
+		node->isolation = XACT_READ_COMMITTED;
 		definition->nodes[definition->nnodes++] = node;
 		body->nodes[body->nnodes++] = node;
 	}

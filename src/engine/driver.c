@@ -762,6 +762,26 @@ run_detached(const GoflowInstance *instance, GoflowExecution *volatile *ex, Gofl
 	goflow_writes_flush(writes, NULL);
 }
 
+/* Begins a transaction and loads the execution.  NULL: the node is not to be run. */
+static GoflowNodeRun *
+begin_node(const GoflowInstance *instance, int isolation, GoflowExecution *volatile *ex,
+		   GoflowWrites **writes, GoflowFrame **frame, GoflowNode **node)
+{
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	XactIsoLevel = isolation;
+	PushActiveSnapshot(GetTransactionSnapshot());
+	MemoryContextSwitchTo(batch_context);
+	*writes = goflow_writes_create(batch_context);
+	*ex = goflow_execution_load(&instance->execution_id, *writes, NULL, 0);
+	if (*ex == NULL || (*ex)->inactive)
+		return NULL;
+	/* what runs after a cancel, once the driver has seen it, is a "finally" */
+	if ((*ex)->cancel_requested && (*ex)->root->now.unwind == GOFLOW_UNWIND_NONE)
+		return NULL;
+	return find_instance(*ex, instance, frame, node);
+}
+
 /*
  * Runs a node in a transaction of its own, and journals its error if it has one,
  * except that a conflict is left to the caller if it "may_repeat".  Returns
@@ -791,29 +811,29 @@ try_node(const GoflowInstance *instance, bool may_repeat, volatile int *priority
 		GoflowWrites *writes;
 		GoflowFrame *frame;
 		GoflowNode *found;
-		GoflowNodeRun *run = NULL;
+		GoflowNodeRun *run;
 
 		error_context_stack = &context;
-		SetCurrentStatementStartTimestamp();
-		StartTransactionCommand();
-		PushActiveSnapshot(GetTransactionSnapshot());
-		MemoryContextSwitchTo(batch_context);
-		writes = goflow_writes_create(batch_context);
-		ex = goflow_execution_load(&instance->execution_id, writes, NULL, 0);
-		/* what runs after a cancel, once the driver has seen it, is a "finally" */
-		if (ex && !ex->inactive &&
-			(!ex->cancel_requested || ex->root->now.unwind != GOFLOW_UNWIND_NONE))
+		run = begin_node(instance, XACT_READ_COMMITTED, &ex, &writes, &frame, &found);
+		if (run && found->isolation > XactIsoLevel)
 		{
-			run = find_instance(ex, instance, &frame, &found);
-			node = found;
-			*priority = ex->row->priority;
+			int			isolation = found->isolation;
+
+			PopActiveSnapshot();
+			CommitTransactionCommand();
+			goflow_execution_free(ex);
+			ex = NULL;
+			run = begin_node(instance, isolation, &ex, &writes, &frame, &found);
 		}
+		if (ex)
+			*priority = ex->row->priority;
 		if (run)
 		{
 			char	   *activity = psprintf("node \"%s\" of workflow \"%s\": %s", found->path,
 											found->definition->name,
 											found->expr ? found->expr->text : "");
 
+			node = found;
 			pgstat_report_activity(STATE_RUNNING, activity);
 			goflow_tracker_show_node(&ex->row->id, found->index);
 			goflow_session_apply(ex->definition);

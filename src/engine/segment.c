@@ -72,6 +72,17 @@ may_join(GoflowExecution *ex, GoflowNode *node)
 					 errhint("Use goflow.start().")));
 		return false;
 	}
+	if (node->isolation > XACT_READ_COMMITTED)
+	{
+		if (ex->is_inline && node->isolation > XactIsoLevel)
+			ereport(ERROR,
+					(errcode(ERRCODE_GOFLOW_MUST_WAIT),
+					 errmsg("run() cannot run node \"%s\" of workflow \"%s\"", node->path,
+							ex->definition->name),
+					 errdetail("Its \"isolation\" is higher than that of this transaction."),
+					 errhint("Use goflow.start(), or begin a transaction of that isolation.")));
+		return ex->is_inline;
+	}
 	if (ex->is_inline || node->type == GOFLOW_TYPE_TRIGGER || node->type == GOFLOW_TYPE_DELAY ||
 		node->type == GOFLOW_TYPE_TRY || node->type == GOFLOW_TYPE_PARALLEL ||
 		node->type == GOFLOW_TYPE_SIGNAL)

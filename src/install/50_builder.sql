@@ -184,14 +184,15 @@ COMMENT ON FUNCTION goflow.branch(text, jsonb[]) IS
 
 CREATE FUNCTION goflow.sql(
 	id text, sql text, rows text DEFAULT NULL, "check" text DEFAULT NULL, columns jsonb DEFAULT NULL,
-	atomic boolean DEFAULT NULL,
+	atomic boolean DEFAULT NULL, isolation text DEFAULT NULL,
 	after anycompatible DEFAULT NULL::text, "join" text DEFAULT NULL, cancel_rest boolean DEFAULT NULL,
 	aggregate text DEFAULT NULL, retry anyelement DEFAULT NULL::int, timeout text DEFAULT NULL,
 	on_error text DEFAULT NULL, compensate text DEFAULT NULL, settings jsonb DEFAULT NULL, title text DEFAULT NULL)
 RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT goflow.node(id, 'sql', jsonb_build_object(
-			'sql', sql, 'rows', rows, 'check', "check", 'columns', columns, 'atomic', atomic),
+			'sql', sql, 'rows', rows, 'check', "check", 'columns', columns, 'atomic', atomic,
+			'isolation', isolation),
 		after => to_jsonb(after), "join" => "join", cancel_rest => cancel_rest, aggregate => aggregate,
 		retry => to_jsonb(retry), timeout => timeout, on_error => on_error, compensate => compensate,
 		settings => settings, title => title)
@@ -705,7 +706,7 @@ BEGIN
 		RETURN goflow.script_text(jsonb_build_object('nodes', jsonb_build_object(id, node))::text);
 	END IF;
 	SELECT r, o INTO in_place, optional FROM (VALUES
-		('sql', '{sql}'::text[], '{rows,check,columns,atomic}'::text[]),
+		('sql', '{sql}'::text[], '{rows,check,columns,atomic,isolation}'::text[]),
 		('condition', '{if}', '{}'),
 		('switch', '{cases}', '{on}'),
 		('set', '{set}', '{}'),
