@@ -23,22 +23,17 @@ RETURNS SETOF record LANGUAGE sql ROWS 10 AS $$
 $$;
 
 CREATE VIEW test.journal AS
-WITH rows AS (
+WITH all_rows AS (
   SELECT by, n.seq, node, attempt, n.state, result,
          row_number() OVER (PARTITION BY by, node, attempt, n.state, result ORDER BY n.seq) AS nth
     FROM test.runs, test.nodes(execution) n
   UNION ALL
-  SELECT by, NULL, '(execution)', NULL, state, coalesce(test.error(error), output::text), 1 FROM test.runs)
-SELECT r.node, r.attempt, r.state, r.result,
-       CASE WHEN NOT EXISTS (SELECT FROM rows o
-                              WHERE o.by <> r.by AND o.node = r.node AND o.state = r.state AND o.nth = r.nth
-                                AND (o.attempt, o.result) IS NOT DISTINCT FROM (r.attempt, r.result))
-            THEN r.by END AS only_by
-  FROM rows r
- WHERE r.by = 'run' OR NOT EXISTS (SELECT FROM rows o
-                              WHERE o.by <> r.by AND o.node = r.node AND o.state = r.state AND o.nth = r.nth
-                                AND (o.attempt, o.result) IS NOT DISTINCT FROM (r.attempt, r.result))
- ORDER BY r.seq, r.by;
+  SELECT by, NULL, '(execution)', NULL, state, coalesce(test.error(error), output::text), 1 FROM test.runs),
+rows AS (SELECT *, count(*) OVER (PARTITION BY node, attempt, state, result, nth) AS who FROM all_rows)
+SELECT node, attempt, state, result, CASE WHEN who = 1 THEN by END AS only_by
+  FROM rows
+ WHERE by = 'run' OR who = 1
+ ORDER BY seq, by;
 
 -- In workers alone: what waits cannot run inline.
 CREATE PROCEDURE test.start(nodes jsonb, more jsonb DEFAULT '{}', input jsonb DEFAULT '{}') LANGUAGE plpgsql AS $$
