@@ -31,7 +31,7 @@ sub sql
 	return "$args[0].value" if $kind eq 'item';
 	return "coalesce($args[0].iterations, 0)" if $kind eq 'iterations';
 	return "coalesce($args[0].ok::int, 0)" if $kind eq 'ok';
-	return "coalesce(($args[0].output ->> 'v')::int, 0)" if $kind eq 'called';
+	return "coalesce(($args[0].output ->> 'v')::int, 0)" if $kind eq 'output';
 	return 'loop.index::int' if $kind eq 'index';
 	return '((' . sql($args[0]) . " * $args[1] + " . sql($args[2]) . ') % 97)' if $kind eq 'mix';
 	return '(' . sql($args[0]) . " % $args[1] = $args[2])" if $kind eq 'is';
@@ -66,7 +66,12 @@ sub value
 		$a = lookup($f, 'vars', $args[0]);
 		return defined $a ? $a : die "variable $args[0] is not set";
 	}
-	if ($kind =~ /^(node|iterations|ok|called)$/)
+	if ($kind eq 'output')
+	{
+		$a = lookup($f, 'outputs', $args[0]);
+		return defined $a ? $a : 0;
+	}
+	if ($kind =~ /^(node|iterations|ok)$/)
 	{
 		$a = lookup($f, 'nodes', $args[0]);
 		return defined $a ? $a : 0;
@@ -151,7 +156,7 @@ sub call
 		$node->{compensate} = 1;
 		$compensates = 1;
 	}
-	push @{ $c->{known} }, [ called => $node->{id} ];
+	push @{ $c->{known} }, [ output => $node->{id} ];
 	return $node;
 }
 
@@ -203,8 +208,9 @@ sub loop
 	$inner->{writable} = [] if $node->{parallel} > 1;
 	push @{ $inner->{iter} }, $index;
 	push @{ $inner->{known} }, [ var => $index ];
-	$node->{body} = body($inner, $index);
-	if (chance(0.5))
+	my $collects = chance(0.5);
+	$node->{body} = body($inner, $index, $collects ? 0 : 0.2);
+	if ($collects)
 	{
 		$node->{collect} = chance(0.8) ? [ var => $index ] : [ risk => [ is => [ var => $index ], 5, 3 ], [ var => $index ] ];
 	}
@@ -217,8 +223,8 @@ sub try_node
 	my ($c) = @_;
 	my $node = { id => new_id('t'), type => 'try', catches => [] };
 
-	$node->{body} = body(inside($c));
-	push @{ $node->{catches} }, { on => codes(), body => body(inside($c, in_catch => 1)) } for 1 .. between(0, 2);
+	$node->{body} = body(inside($c), undef, 0.3);
+	push @{ $node->{catches} }, { on => codes(), body => body(inside($c, in_catch => 1), undef, 0.3) } for 1 .. between(0, 2);
 	# "any" must be the last
 	for my $i (0 .. $#{ $node->{catches} } - 1)
 	{
@@ -226,6 +232,9 @@ sub try_node
 	}
 	$node->{finally} = body(inside($c)) if !@{ $node->{catches} } || chance(0.4);
 	push @{ $c->{known} }, [ ok => $node->{id} ];
+	# of the catches the first alone may be left (item)
+	my ($first) = @{ $node->{catches} };
+	push @{ $c->{known} }, [ output => $node->{id} ] if $node->{body}{output} || $first && $first->{body}{output};
 	return $node;
 }
 
@@ -236,7 +245,7 @@ sub parallel
 
 	$beside = 1;
 
-	push @{ $node->{branches} }, body(inside($c, writable => [])) for 1 .. between(1, 3);
+	push @{ $node->{branches} }, body(inside($c, writable => []), undef, 0.2) for 1 .. between(1, 3);
 	if (chance(0.4))
 	{
 		$node->{join} = chance(0.5) ? 'any' : between(1, scalar @{ $node->{branches} });
@@ -363,7 +372,7 @@ sub item
 		my $check = { id => new_id('n'), type => 'sql', iter => [ @{ $c->{iter} } ], after => [ [ $up->{id} ] ],
 			value => [ risk => [ not => [ is => [ var => $name ], 3, 0 ] ], [ const => 1 ] ] };
 
-		$node->{body} = { nodes => [ $up, $check, @{ $node->{body}{nodes} } ], vars => $node->{body}{vars} };
+		$node->{body} = { %{ $node->{body} }, nodes => [ $up, $check, @{ $node->{body}{nodes} } ] };
 		for my $entry (@{ $node->{body}{nodes} }[ 2 .. $#{ $node->{body}{nodes} } ])
 		{
 			$entry->{after} = [ [ $check->{id} ] ] unless @{ $entry->{after} || [] } || $entry->{failures};
@@ -377,7 +386,7 @@ sub item
 
 sub body
 {
-	my ($c, $index) = @_;
+	my ($c, $index, $outputs) = @_;
 	my $body = { nodes => [], vars => [] };
 	my $exits = [];
 
@@ -395,6 +404,11 @@ sub body
 	for (1 .. between(1, $c->{depth} ? 3 : 5))
 	{
 		$exits = item($c, $body->{nodes}, $exits);
+	}
+	if (chance($outputs || 0))
+	{
+		$body->{output} = expression($c);
+		$body->{output} = [ risk => test($c), $body->{output} ] if chance(0.2);
 	}
 	return $body;
 }
@@ -541,6 +555,7 @@ sub body_json
 	my ($body) = @_;
 
 	return { nodes => { map { $_->{id} => node_json($_) } @{ $body->{nodes} } },
+		$body->{output} ? (output => { v => sql($body->{output}) }) : (),
 		@{ $body->{vars} } ? (variables => { map { $_->[0] => 'int = ' . sql($_->[1]) } @{ $body->{vars} } }) : () };
 }
 
@@ -674,6 +689,7 @@ sub run_loop
 				return [ 'fail', '22012' ] unless defined $v;
 				$results[ $i - 1 ] = $v;
 			}
+			$results[ $i - 1 ] = { v => $inner->{output} } if $node->{body}{output};
 		}
 		return $end;
 	};
@@ -723,7 +739,7 @@ sub run_loop
 	}
 	$f->{nodes}{ $node->{id} } = $ended;
 	@results = grep { defined } @results;
-	$f->{results}{ $node->{id} } = !$node->{collect} ? [undef] : defined $ended ? [ [@results] ] : undef;
+	$f->{results}{ $node->{id} } = !$node->{collect} && !$node->{body}{output} ? [undef] : defined $ended ? [ [@results] ] : undef;
 	return ['none'];
 }
 
@@ -731,7 +747,8 @@ sub run_try
 {
 	my ($node, $f) = @_;
 	my $frame = sub { return { parent => $f, vars => {}, nodes => {}, results => {}, @_ }; };
-	my $end = run_body($node->{body}, $frame->());
+	my $ran = $frame->();
+	my $end = run_body($node->{body}, $ran);
 	my $caught = 0;
 
 	if ($end->[0] eq 'fail')
@@ -739,7 +756,8 @@ sub run_try
 		for my $catch (@{ $node->{catches} })
 		{
 			next unless matches($catch->{on}, $end->[1]);
-			$end = run_body($catch->{body}, $frame->(error => [ $end->[1] ]));
+			$ran = $frame->(error => [ $end->[1] ]);
+			$end = run_body($catch->{body}, $ran);
 			$caught = 1;
 			last;
 		}
@@ -753,6 +771,7 @@ sub run_try
 	}
 	return $end if $end->[0] ne 'none';
 	$f->{nodes}{ $node->{id} } = $caught ? 0 : 1;
+	$f->{outputs}{ $node->{id} } = $ran->{output};
 	return ['none'];
 }
 
@@ -822,7 +841,7 @@ sub run_node
 			push @$log, [ 'effect', effect_text($node, $f, $v, 'unchild'), 0 ];
 			return [ 'fail', '22012' ];
 		}
-		$f->{nodes}{ $node->{id} } = ($v * 2 + 1) % 97;
+		$f->{outputs}{ $node->{id} } = ($v * 2 + 1) % 97;
 		return ['none'];
 	}
 	if ($type eq 'set')
@@ -954,12 +973,18 @@ sub run_body
 			next;
 		}
 		delete $f->{nodes}{$id};
+		delete $f->{outputs}{$id};
 		return $end if $end->[0] ne 'fail';
 		my $on_error = $node->{on_error} || $flow->{on_error} || 'fail';
 
 		return [ 'fail', $end->[1] ] if $on_error eq 'fail';
 		$state{$id} = $on_error eq 'continue' ? 'continued' : 'failed';
 		push @$log, [ 'partial', '', 0 ] if $on_error =~ /^(continue|skip)$/;
+	}
+	if ($body->{output})
+	{
+		$f->{output} = value($body->{output}, $f);
+		return [ 'fail', '22012' ] unless defined $f->{output};
 	}
 	return ['none'];
 }
