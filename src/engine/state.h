@@ -527,7 +527,7 @@ extern Jsonb *goflow_error_make(int code, const char *message, const char *detai
 extern char *goflow_error_field(Jsonb *error, int field);	/* GOFLOW_ERROR_*; NULL: none */
 extern int	goflow_error_code(Jsonb *error);
 extern int	goflow_error_attempt(Jsonb *error);
-extern void goflow_error_lost(GoflowDefinition *definition, GoflowNode *node, int losses) pg_attribute_noreturn();
+extern void goflow_error_lost(GoflowDefinition *definition, GoflowNode *node, int losses);
 extern Jsonb *goflow_error_with_cause(Jsonb *error, Jsonb *cause);
 extern Jsonb *goflow_error_with_undo(Jsonb *error, Jsonb *undo);
 extern bool goflow_error_is_conflict(const ErrorData *error);
