@@ -154,7 +154,7 @@ SELECT goflow.wait(:'e', '20 s');
 SELECT * FROM journal(:'e');
 SELECT * FROM goflow.progress(:'e');
 
--- Nodes with bodies run again as a whole; so do workflows that were called.
+-- Nodes with bodies run again as a whole.
 TRUNCATE effect, switch_on;
 SELECT goflow.define('steer_bodies', $${"nodes": {
     "pre":  {"type": "loop", "repeat": "3", "collect": "loop.index", "body": {"nodes": {"i": {"type": "sql", "sql": "SELECT work('pre') AS x"}}}},
@@ -171,17 +171,49 @@ SELECT node, frame, attempt, state FROM goflow.nodes(:'e');
 SELECT * FROM effects;
 SELECT * FROM goflow.progress(:'e');
 SELECT refused(format($$SELECT goflow.retry(%L, 'rounds/i')$$, :'e'));
-SELECT goflow.define('steer_caller', '{"nodes": {"call": {"type": "workflow", "workflow": "steer_policy"}}}');
+-- A workflow that was called goes on, too; it starts anew if what is before the call runs again.
+SELECT goflow.define('steer_called', $${"nodes": {
+    "kept": {"type": "sql", "sql": "SELECT work('kept') AS x"},
+    "a":    {"type": "sql", "after": "kept", "sql": "SELECT work('a') AS x"}}, "output": {"x": "a.x"}}$$);
+SELECT goflow.define('steer_caller', $${"nodes": {
+    "pre":  {"type": "transform", "value": {"x": "1"}},
+    "call": {"type": "workflow", "after": "pre", "workflow": "steer_called"}}, "output": {"x": "call.output"}}$$);
 TRUNCATE effect, switch_on;
+INSERT INTO switch_on VALUES ('kept');
 SELECT goflow.start('steer_caller') AS e \gset
 SELECT goflow.wait(:'e', '20 s');
 SELECT execution AS child FROM goflow.executions WHERE parent = :'e' \gset
+SELECT output->>'execution' = :'child' AS known FROM goflow.nodes(:'e') WHERE node = 'call';
 SELECT refused(format('SELECT goflow.retry(%L)', :'child'));
-INSERT INTO switch_on VALUES ('a');
 SELECT goflow.retry(:'e');
 SELECT goflow.wait(:'e', '20 s');
+INSERT INTO switch_on VALUES ('a');
+SELECT goflow.retry(:'e');
+SELECT goflow.wait(:'e', '20 s'), goflow.result(:'e');
 SELECT * FROM journal(:'e');
+SELECT * FROM journal(:'child');
 SELECT * FROM effects;
+DELETE FROM switch_on WHERE what = 'a';
+SELECT goflow.start('steer_caller') AS e \gset
+SELECT goflow.wait(:'e', '20 s');
+INSERT INTO switch_on VALUES ('a');
+SELECT goflow.retry(:'e', 'pre');
+SELECT goflow.wait(:'e', '20 s');
+SELECT * FROM effects;
+SELECT count(*) AS children FROM goflow.executions WHERE parent = :'e';
+-- one that was cancelled, and its child with it
+DELETE FROM switch_on WHERE what = 'a';
+SELECT goflow.define('steer_sleeps', $${"nodes": {"nap": {"type": "signal", "name": "go"}}}$$);
+SELECT goflow.define('steer_waits', $${"nodes": {"call": {"type": "workflow", "workflow": "steer_sleeps"}}}$$);
+SELECT goflow.start('steer_waits') AS e \gset
+CALL until(format($$EXISTS (SELECT FROM goflow.executions WHERE parent = %L AND state = 'waiting')$$, :'e'));
+SELECT execution AS child FROM goflow.executions WHERE parent = :'e' \gset
+SELECT goflow.cancel(:'e');
+SELECT goflow.wait(:'e', '20 s'), goflow.wait(:'child', '20 s');
+SELECT goflow.retry(:'e');
+CALL until(format($$EXISTS (SELECT FROM goflow.executions WHERE parent = %L AND state = 'waiting')$$, :'e'));
+SELECT goflow.signal(:'child', 'go');
+SELECT goflow.wait(:'e', '20 s'), goflow.wait(:'child', '20 s');
 
 -- What has been undone is done again; an undo that failed leaves its node as it was.
 TRUNCATE effect, switch_on;
@@ -346,7 +378,7 @@ SELECT goflow.retry_all('steer_all', states => '{cancelled}');
 SELECT execution AS e FROM goflow.executions WHERE workflow = 'steer_all' LIMIT 1 \gset
 SELECT goflow.retry(:'e');
 SELECT goflow.revoke_usage('steer_other');
-SELECT goflow.drop(w) FROM unnest('{steer_chain,steer_nap,steer_branches,steer_policy,steer_bodies,steer_caller,steer_saga,steer_variables,steer_first,steer_partial,steer_timeout}'::text[]) w;
+SELECT goflow.drop(w) FROM unnest('{steer_called,steer_sleeps,steer_waits,steer_chain,steer_nap,steer_branches,steer_policy,steer_bodies,steer_caller,steer_saga,steer_variables,steer_first,steer_partial,steer_timeout}'::text[]) w;
 SET client_min_messages = error;
 DROP SCHEMA steering_test CASCADE;
 DROP ROLE steer_other;

@@ -191,11 +191,13 @@ is_waited_for(GoflowExecutionRow *row, const char *workflow)
 
 /* May it be retried as far as its state goes?  False: it goes on already. */
 static bool
-check_state(GoflowExecutionRow *row, bool is_over)
+check_state(GoflowExecutionRow *row)
 {
-	if (!is_over && (row->retry_seq > 0 || goflow_execution_is_finished(row->state)))
+	bool		is_finished = goflow_execution_is_finished(row->state);
+
+	if (!is_finished && row->retry_seq > 0)
 		return false;
-	if (!is_over || row->state == GOFLOW_EXECUTION_COMPLETED)
+	if (!is_finished || row->state == GOFLOW_EXECUTION_COMPLETED)
 		ereport(ERROR,
 				(errcode(ERRCODE_GOFLOW_INVALID_STATE),
 				 errmsg("execution \"%s\" cannot be retried", id_out(&row->id)),
@@ -268,15 +270,14 @@ goflow_retry(PG_FUNCTION_ARGS)
 	GoflowExecutionRow *row;
 	GoflowDefinition *definition;
 	char	   *from = text_arg(fcinfo, 1);
-	bool		is_over;
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	id = PG_GETARG_UUID_P(0);
 	goflow_api_require_writable("goflow.retry()");
-	row = goflow_api_execution_over(id, &is_over);
+	row = goflow_api_execution(id);
 	goflow_api_require_own(row);
-	if (!check_state(row, is_over))
+	if (!check_state(row))
 		PG_RETURN_BOOL(false);
 	definition = goflow_workflow_load(row->workflow_id);
 	check_workflow(row, definition);

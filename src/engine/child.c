@@ -112,8 +112,10 @@ set_result(GoflowFrame *frame, GoflowNode *node, const pg_uuid_t *id, Jsonb *out
 
 	*copy = *id;
 	run->values = palloc0(node->ncolumns * sizeof(Datum));
-	run->nulls = palloc0(node->ncolumns * sizeof(bool));
+	run->nulls = palloc(node->ncolumns * sizeof(bool));
+	memset(run->nulls, true, node->ncolumns * sizeof(bool));
 	run->values[0] = UUIDPGetDatum(copy);
+	run->nulls[0] = false;
 	run->nulls[1] = output == NULL;
 	if (output)
 		run->values[1] = PointerGetDatum(DatumGetJsonbPCopy(JsonbPGetDatum(output)));
@@ -132,13 +134,93 @@ adopt_error(GoflowNode *node, int attempt, Jsonb *error)
 											  JsonbPGetDatum(own)));
 }
 
+/* The node waits for an execution. */
+static void
+wait_for(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, pg_uuid_t *child)
+{
+	GoflowPending *pending = goflow_pending_create(ex, frame, node, GOFLOW_PENDING_WORKFLOW);
+
+	pending->now.row.child = child;
+	if (ex->is_inline)
+		goflow_cascade_make_step(frame, node);
+	else if (node->timeout > 0)
+	{
+		pending->now.row.due_at = GetCurrentTimestamp() + node->timeout;
+		goflow_wake_timer(pending->now.row.due_at);
+	}
+}
+
+/* Does the node run again only because what is before it does? */
+static bool
+follows_retried(GoflowExecution *ex, GoflowNode *node)
+{
+	bool	   *retried = goflow_execution_retried(ex->row, ex->definition->nnodes);
+	ListCell   *lc;
+
+	for (int i = 0; i < node->nin; i++)
+		if (retried[node->in[i].from->index])
+			return true;
+	foreach(lc, node->failures)
+		if (retried[((GoflowNode *) lfirst(lc))->index])
+			return true;
+	return false;
+}
+
+/*
+ * The execution is retried, and this is the first attempt since then of a node
+ * whose child failed or was cancelled: that child is retried, too, unless its
+ * input may be another by now.  NULL: it is not so.
+ */
+static GoflowExecutionRow *
+find_failed_child(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
+{
+	GoflowNodeRun *run = goflow_run(frame, node);
+	GoflowExecutionRow *child = NULL;
+	GoflowWorkflowRow workflow;
+	GoflowDefinition *definition;
+	ListCell   *lc;
+
+	if (!node->wait || run->past_attempts == 0 || run->attempt != run->past_attempts + 1 ||
+		follows_retried(ex, node))
+		return NULL;
+	foreach(lc, goflow_journal_read_frame(&ex->row->id, frame->id))
+	{
+		GoflowNodeRow *entry = lfirst(lc);
+		Datum	   *values;
+		bool	   *nulls;
+
+		if (entry->node != node->index || entry->attempt != run->past_attempts || entry->output == NULL)
+			continue;
+		values = palloc(node->ncolumns * sizeof(Datum));
+		nulls = palloc(node->ncolumns * sizeof(bool));
+		goflow_values_decode(node->columns, node->ncolumns, entry->output, values, nulls);
+		child = goflow_execution_read(DatumGetUUIDP(values[0]));
+	}
+	if (child == NULL ||
+		(child->state != GOFLOW_EXECUTION_FAILED && child->state != GOFLOW_EXECUTION_CANCELLED))
+		return NULL;
+	definition = goflow_workflow_load(child->workflow_id);
+	return goflow_workflow_find(definition->name, definition->version, &workflow) && !workflow.dropped ?
+		child : NULL;
+}
+
 /* True: the node has ended.  False: it waits for its child. */
 bool
 goflow_child_begin(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 {
-	GoflowExecutionRow *row = make_row(ex, frame, node);
-	GoflowPending *pending;
+	MemoryContext old = MemoryContextSwitchTo(ex->context);
+	GoflowExecutionRow *row = find_failed_child(ex, frame, node);
 
+	MemoryContextSwitchTo(old);
+	if (row)
+	{
+		goflow_request_insert(&row->id, GOFLOW_REQUEST_RETRY, NULL);
+		goflow_wake_execution(&row->id, row->run_as, row->priority);
+		wait_for(ex, frame, node, &row->id);
+		return false;
+	}
+
+	row = make_row(ex, frame, node);
 	check_stack_depth();
 	if (ex->is_inline)
 	{
@@ -158,19 +240,11 @@ goflow_child_begin(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 		set_result(frame, node, &row->id, NULL);
 		return true;
 	}
-	pending = goflow_pending_create(ex, frame, node, GOFLOW_PENDING_WORKFLOW);
-	pending->now.row.child = &row->id;
-	if (ex->is_inline)
-		goflow_cascade_make_step(frame, node);
-	else if (node->timeout > 0)
-	{
-		pending->now.row.due_at = GetCurrentTimestamp() + node->timeout;
-		goflow_wake_timer(pending->now.row.due_at);
-	}
+	wait_for(ex, frame, node, &row->id);
 	return false;
 }
 
-/* Asks a child to end; unwind says what becomes of the node then, unless the child completes. */
+/* Asks a child to end, if it has not (row is NULL); unwind says what becomes of the node then, unless the child completes. */
 static void
 end_child(GoflowPending *pending, GoflowExecutionRow *row, char unwind, const char *reason)
 {
@@ -178,7 +252,7 @@ end_child(GoflowPending *pending, GoflowExecutionRow *row, char unwind, const ch
 
 	pending->now.row.unwind = unwind;
 	pending->now.dirty = true;
-	if (is_asked || row == NULL || goflow_execution_is_finished(row->state))
+	if (is_asked || row == NULL)
 		return;
 	goflow_request_insert(&row->id, GOFLOW_REQUEST_CANCEL, reason);
 	goflow_wake_execution(&row->id, row->run_as, GOFLOW_MAX_PRIORITY);
@@ -190,9 +264,10 @@ void
 goflow_child_cancel(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 {
 	GoflowPending *pending = goflow_run(frame, node)->pending;
+	bool		is_over;
+	GoflowExecutionRow *row = goflow_execution_read_over(pending->now.row.child, &is_over);
 
-	end_child(pending, goflow_execution_read(pending->now.row.child), GOFLOW_UNWIND_CANCEL,
-			  "its parent does not need it any more");
+	end_child(pending, is_over ? NULL : row, GOFLOW_UNWIND_CANCEL, "its parent does not need it any more");
 	goflow_cascade_make_step(frame, node);
 }
 
@@ -225,13 +300,14 @@ goflow_child_step(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 	GoflowPending *pending = run->pending;
 	TimestampTz started_at = pending->now.row.started_at;
 	int			duration = (int) Min(GetCurrentTimestamp() - started_at, PG_INT32_MAX);
-	GoflowExecutionRow *row = goflow_execution_read(pending->now.row.child);
+	bool		is_over;
+	GoflowExecutionRow *row = goflow_execution_read_over(pending->now.row.child, &is_over);
 	char		unwind = pending->now.row.unwind;
 	MemoryContext old;
 	Jsonb	   *error = NULL;
 
 	run->is_stepping = false;
-	if (row && !goflow_execution_is_finished(row->state))
+	if (row && !is_over)
 	{
 		if (unwind == GOFLOW_UNWIND_NONE && pending->now.row.due_at != 0 &&
 			pending->now.row.due_at <= GetCurrentTimestamp())
@@ -247,6 +323,7 @@ goflow_child_step(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 		goflow_cascade_ended(ex, frame, node);
 		return;
 	}
+	set_result(frame, node, pending->now.row.child, NULL);
 	if (unwind == GOFLOW_UNWIND_CANCEL)
 	{
 		goflow_pending_end(ex, pending);

@@ -483,9 +483,9 @@ load_requests(GoflowExecution *ex)
 				ex->met_requests = lappend(ex->met_requests, request);
 				break;
 			case GOFLOW_REQUEST_RETRY:
-				if (!ex->inactive)
+				if (!ex->inactive || ex->row->state == GOFLOW_EXECUTION_COMPLETED)
 				{
-					/* it goes on already */
+					/* it goes on already, or there is nothing left to do */
 					ex->met_requests = lappend(ex->met_requests, request);
 					break;
 				}
@@ -947,7 +947,9 @@ write_journal(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, char st
 	row->finished_at = now;
 	row->duration = duration;
 	row->error = error;
-	if (state == GOFLOW_NODE_COMPLETED && node->ncolumns > 0)
+	/* of a workflow node that failed, which execution it was: a retry goes on with that one */
+	if (node->ncolumns > 0 &&
+		(state == GOFLOW_NODE_COMPLETED || (node->type == GOFLOW_TYPE_WORKFLOW && run->values)))
 	{
 		/* copies: the frame may have gone before they are written */
 		row->ncolumns = node->ncolumns;
