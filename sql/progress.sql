@@ -68,7 +68,7 @@ SELECT goflow.progress_json(NULL), goflow.progress_message(NULL);
 
 -- One that has failed, and one that was cancelled.
 SELECT goflow.define('progress_fails', $${"nodes": {
-    "a": {"type": "sql", "sql": "SELECT 1 / 0 AS x", "retry": 3},
+    "a": {"type": "sql", "sql": "SELECT 1 / 0 AS x", "retry": {"attempts": 3, "backoff": "10 ms"}},
     "b": {"type": "transform", "after": "a", "value": {"x": "a.x"}}}, "output": {"x": "b.x"}}$$);
 SELECT goflow.start('progress_fails') AS e \gset
 SELECT goflow.wait(:'e', '20 s');

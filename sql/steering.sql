@@ -143,7 +143,7 @@ SELECT * FROM effects;
 -- A retry policy begins anew.
 TRUNCATE effect, switch_on;
 SELECT goflow.define('steer_policy', $${"nodes": {
-    "a": {"type": "sql", "sql": "SELECT work('a') AS x", "retry": 2}}}$$);
+    "a": {"type": "sql", "sql": "SELECT work('a') AS x", "retry": {"attempts": 2, "backoff": "10 ms"}}}}$$);
 SELECT goflow.start('steer_policy') AS e \gset
 SELECT goflow.wait(:'e', '20 s');
 SELECT goflow.retry(:'e');

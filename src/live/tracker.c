@@ -377,15 +377,12 @@ read_in(uint32 bucket, uint64 tag, const pg_uuid_t *execution_id, GoflowProgress
 	return false;
 }
 
-bool
-goflow_tracker_read(const pg_uuid_t *execution_id, GoflowProgress *progress)
+/* It is in its other bucket, or has no slot, or was written just now. */
+static pg_noinline bool
+read_again(const pg_uuid_t *execution_id, GoflowProgress *progress)
 {
 	Place		place = place_of(MyDatabaseId, execution_id);
 
-	if (read_in(place.first, place.tag, execution_id, progress))
-		return true;
-
-	/* it is in the other one, or has none, or was written just now */
 	for (int tries = 0; tries < READ_TRIES; tries++)
 	{
 		pg_atomic_uint64 *tag;
@@ -397,6 +394,15 @@ goflow_tracker_read(const pg_uuid_t *execution_id, GoflowProgress *progress)
 			break;
 	}
 	return true;
+}
+
+bool
+goflow_tracker_read(const pg_uuid_t *execution_id, GoflowProgress *progress)
+{
+	Place		place = place_of(MyDatabaseId, execution_id);
+
+	return read_in(place.first, place.tag, execution_id, progress) ||
+		read_again(execution_id, progress);
 }
 
 /* What people are shown of it. */
