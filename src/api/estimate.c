@@ -29,6 +29,7 @@ PG_FUNCTION_INFO_V1(goflow_estimated_time_remaining);
 #define MAX_HISTORY_NODES 20000
 
 #define KEEP_US (10 * USECS_PER_SEC)
+#define LONG_US INT64CONST(5000)
 #define MAX_KEPT 100
 
 typedef struct HistoryKey
@@ -41,6 +42,7 @@ typedef struct History
 {
 	HistoryKey	key;
 	TimestampTz at;				/* when it was made */
+	bool		is_kept;		/* it says enough, or was long in the making */
 	int			nexecutions;
 	int64	   *medians;		/* by position in the workflow's own body, microseconds */
 } History;
@@ -136,13 +138,14 @@ get_history(GoflowExecutionRow *row, GoflowDefinition *definition)
 		histories = hash_create("goflow estimates", 32, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	}
 	history = hash_search(histories, &key, HASH_FIND, NULL);
-	if (history && history->nexecutions >= MIN_HISTORY && now - history->at < KEEP_US)
+	if (history && history->is_kept && now - history->at < KEEP_US)
 		return history;
 
 	/* an error while it is read leaves what was there */
 	fresh.medians = history ? history->medians :
 		MemoryContextAllocZero(context, Max(definition->body->nnodes, 1) * sizeof(int64));
 	read_history(&fresh, definition);
+	fresh.is_kept = fresh.nexecutions >= MIN_HISTORY || GetCurrentTimestamp() - now > LONG_US;
 	history = hash_search(histories, &key, HASH_ENTER, NULL);
 	*history = fresh;
 	return history;

@@ -153,9 +153,11 @@ goflow_execution_last_completed(int workflow_id, Oid role, pg_uuid_t *ids, int m
 	int			n;
 
 	goflow_owner_begin(&scope);
-	if (SPI_execute_with_args("SELECT execution_id FROM goflow.execution"
-							  " WHERE workflow_id = $1 AND run_as = $2 AND state = 'c'"
-							  " ORDER BY execution_id DESC LIMIT $3",
+	/* of the newest thousand, so that it never looks for long */
+	if (SPI_execute_with_args("SELECT execution_id FROM ("
+							  "  SELECT execution_id, run_as, state FROM goflow.execution"
+							  "  WHERE workflow_id = $1 ORDER BY execution_id DESC LIMIT 1000) e"
+							  " WHERE run_as = $2 AND state = 'c' ORDER BY execution_id DESC LIMIT $3",
 							  lengthof(types), types, args, NULL, true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not find executions");
 	n = (int) SPI_processed;
