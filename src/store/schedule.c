@@ -5,7 +5,10 @@
  *
  * Each call reads with the snapshot that is active; a scan over many pages
  * takes a new one for each, and holds nothing in between.  The plans are
- * prepared once per process and kept.
+ * prepared once per process and kept.  They must read an index from the
+ * position on and stop after a page, or a million waiting executions would be
+ * read once per page; statistics of a table that changes so fast say nothing,
+ * so the planner is left no other choice.
  */
 #include "postgres.h"
 
@@ -15,6 +18,7 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "utils/guc.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
@@ -70,6 +74,18 @@ run(SPIPlanPtr plan, Datum *values)
 		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(result));
 }
 
+static void
+begin_page(GoflowOwnerScope *scope)
+{
+	static const char *const unwanted[] = {"enable_seqscan", "enable_bitmapscan", "enable_sort",
+	"enable_hashjoin", "enable_mergejoin"};
+
+	goflow_owner_begin(scope);
+	for (int i = 0; i < lengthof(unwanted); i++)
+		(void) set_config_option(unwanted[i], "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
+								 true, 0, false);
+}
+
 static Datum
 value_of(int row, int column)
 {
@@ -104,7 +120,7 @@ goflow_schedule_live(const pg_uuid_t *after, bool waiting, GoflowLiveRow *rows, 
 	GoflowOwnerScope scope;
 	int			n;
 
-	goflow_owner_begin(&scope);
+	begin_page(&scope);
 	run(goflow_owner_plan(&plan, live_query, lengthof(types), types), values);
 	read_rows(rows);
 	n = (int) SPI_processed;
@@ -125,7 +141,7 @@ goflow_schedule_due(const GoflowDuePosition *position, TimestampTz until, Goflow
 	GoflowOwnerScope scope;
 	int			n;
 
-	goflow_owner_begin(&scope);
+	begin_page(&scope);
 	run(goflow_owner_plan(&plan, due_query, lengthof(types), types), values);
 	read_rows(rows);
 	n = (int) SPI_processed;
@@ -147,7 +163,7 @@ goflow_schedule_next_due(TimestampTz after)
 	TimestampTz next = DT_NOEND;
 	GoflowOwnerScope scope;
 
-	goflow_owner_begin(&scope);
+	begin_page(&scope);
 	run(goflow_owner_plan(&plan, next_query, lengthof(types), types), values);
 	if (SPI_processed > 0)
 		next = DatumGetTimestampTz(value_of(0, 1));
