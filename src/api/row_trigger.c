@@ -59,6 +59,7 @@ typedef struct KnownTrigger
 	uint64		layout;			/* of its table when it was looked up */
 	GoflowNode *node;			/* NULL: nothing */
 	Oid			relation;		/* the table it is registered for */
+	uint64		trims;			/* goflow_workflow_trims when node was found */
 	Oid			executions;		/* goflow.execution: tells one extension from the next */
 } KnownTrigger;
 
@@ -109,9 +110,10 @@ find_known(Relation rel, const Trigger *trigger)
 		known = hash_create("goflow row triggers", 16, &ctl, HASH_ELEM | HASH_BLOBS);
 	}
 	entry = hash_search(known, &trigger->tgoid, HASH_FIND, NULL);
-	if (entry && entry->layout == layout)
+	if (entry && entry->layout == layout && entry->trims == goflow_workflow_trims)
 		return entry;
 
+	found.trims = goflow_workflow_trims;
 	found.node = look_up(rel, trigger, &found.relation);
 	found.executions = goflow_relation("execution");
 	entry = hash_search(known, &trigger->tgoid, HASH_ENTER, NULL);

@@ -519,6 +519,7 @@ goflow_engine_drive(const pg_uuid_t *executions, int nexecutions)
 	GoflowInstance adopted;
 
 	prepare_worker();
+	goflow_workflow_trim(goflow_session_definition());
 	claims = palloc0(nexecutions * sizeof(Claim));
 	for (int i = 0; i < nexecutions; i++)
 		claims[i].id = executions[i];
@@ -950,6 +951,7 @@ goflow_engine_run_node(const GoflowInstance *instance)
 	int			conflicts = 0;
 
 	prepare_worker();
+	goflow_workflow_trim(goflow_session_definition());
 	while (try_node(instance, conflicts < MAX_CONFLICTS, &priority, &is_last))
 		conflicts++;
 	pgstat_report_stat(false);

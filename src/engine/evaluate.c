@@ -46,6 +46,7 @@ typedef struct GoflowPlan
 {
 	SPIPlanPtr	spi;
 	GoflowInsert *insert;		/* of a statement (insert.c) */
+	MemoryContextCallback at_end;	/* of the definition */
 	bool		is_checked;		/* is_simple and is_fast are known */
 	bool		is_simple;		/* to be evaluated directly */
 	bool		is_fast;		/* simple, and calls built-in functions without effects only */
@@ -112,6 +113,19 @@ unregister_relations(List *nodes)
 		SPI_unregister_relation(((GoflowNode *) lfirst(lc))->id);
 }
 
+/* The definition ends, or the plan is forgotten before that. */
+static void
+free_plan(void *arg)
+{
+	GoflowPlan *plan = arg;
+
+	if (plan->spi)
+		SPI_freeplan(plan->spi);
+	goflow_insert_forget(plan->insert);
+	plan->spi = NULL;
+	plan->insert = NULL;
+}
+
 static GoflowPlan *
 get_plan(GoflowExpr *expr)
 {
@@ -149,6 +163,9 @@ get_plan(GoflowExpr *expr)
 			goflow_reference_collect_relations(expr, lfirst(lq));
 	}
 	SPI_keepplan(plan->spi);
+	plan->at_end.func = free_plan;
+	plan->at_end.arg = plan;
+	MemoryContextRegisterResetCallback(expr->definition->context, &plan->at_end);
 	expr->plan = plan;
 	return plan;
 }
@@ -509,9 +526,7 @@ goflow_evaluate_forget(GoflowExpr *expr)
 
 	if (plan == NULL)
 		return;
-	SPI_freeplan(plan->spi);
-	goflow_insert_forget(plan->insert);
-	pfree(plan);
+	free_plan(plan);			/* its memory is the definition's */
 	if (expr->refs)
 		pfree(expr->refs);
 	expr->plan = NULL;

@@ -287,7 +287,8 @@ goflow_insert_forget(GoflowInsert *insert)
 {
 	if (insert == NULL)
 		return;
-	if (insert->lxid == GoflowLocalTransactionId())
+	/* outside of a transaction there is none to be in, and its memory has gone */
+	if (LocalTransactionIdIsValid(insert->lxid) && insert->lxid == GoflowLocalTransactionId())
 		MemoryContextDelete(insert->context);
 	pfree(insert);
 }

@@ -97,6 +97,30 @@ free_retired(void)
 	}
 }
 
+/* The definition ends: with it, whatever was made for a trigger node of it. */
+static void
+forget_node(void *arg)
+{
+	GoflowNode *node = arg;
+	Mapping   **link = &retired;
+
+	while (*link)
+	{
+		Mapping    *mapping = *link;
+
+		if (mapping->base.node != node)
+		{
+			link = &mapping->next;
+			continue;
+		}
+		*link = mapping->next;
+		free_mapping(mapping);
+	}
+	if (node->mapping)
+		free_mapping(node->mapping);
+	node->mapping = NULL;
+}
+
 /* False if the type could be altered such that values of it cannot be read. */
 static bool
 is_lasting(Oid type)
@@ -117,7 +141,12 @@ make_mapping(GoflowNode *node, Oid relation)
 												  ALLOCSET_SMALL_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
 	Mapping    *mapping = palloc0(sizeof(Mapping));
+	MemoryContextCallback *at_end = MemoryContextAlloc(definition->context,
+													   sizeof(MemoryContextCallback));
 
+	at_end->func = forget_node;
+	at_end->arg = node;
+	MemoryContextRegisterResetCallback(definition->context, at_end);
 	mapping->context = context;
 	mapping->base.definition = definition;
 	mapping->base.node = node;

@@ -132,6 +132,13 @@ goflow_session_apply(GoflowDefinition *definition)
 	applied = definition;
 }
 
+/* The definition whose settings the session has; between transactions. */
+GoflowDefinition *
+goflow_session_definition(void)
+{
+	return applied;
+}
+
 /*
  * Settings go back with the transaction that made them.  Advisory locks of the
  * session would outlive it, either way.

@@ -535,6 +535,7 @@ extern bool goflow_error_is_conflict(const ErrorData *error);
 /* ---- session.c ---- */
 extern void goflow_session_init(void);
 extern void goflow_session_apply(GoflowDefinition *definition);
+extern GoflowDefinition *goflow_session_definition(void);
 extern void goflow_session_transaction_ended(bool is_committed);
 extern void goflow_session_node_begin(const GoflowSettings *settings, bool fuse, int64 timeout);
 extern void goflow_session_node_end(void);

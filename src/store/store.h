@@ -91,10 +91,13 @@ extern bool goflow_workflow_may_start(const char *name, Oid owner, Oid role);
 extern Jsonb *goflow_workflow_definition(int workflow_id);
 
 /*
- * The compiled form of a stored version, kept for the life of the backend
- * (versions are immutable).  Raises an error for an unknown id.
+ * The compiled form of a stored version (versions are immutable).  Valid to
+ * the end of the transaction, or for who calls goflow_workflow_trim() until
+ * then.  Raises an error for an unknown id.
  */
 extern GoflowDefinition *goflow_workflow_load(int workflow_id);
+extern void goflow_workflow_trim(GoflowDefinition *keep);
+extern uint64 goflow_workflow_trims;	/* changes whenever one is no longer valid */
 
 /* ---- row_trigger.c: triggers that define() made on tables ---- */
 typedef struct GoflowRowTriggerRow

@@ -16,6 +16,7 @@
 #include "store/store.h"
 
 #include "access/htup_details.h"
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "executor/spi.h"
@@ -37,11 +38,23 @@ typedef struct CacheEntry
 {
 	int			workflow_id;	/* key */
 	Oid			table;			/* goflow.workflow when it was read */
+	uint64		used;			/* the cache's clock */
 	uint64		types;			/* types_generation when its types were looked at */
 	GoflowDefinition *definition;
 } CacheEntry;
 
 static HTAB *cache = NULL;
+static uint64 cache_clock = 0;
+
+/* Versions that a process keeps compiled; more of them only as long as they are in use. */
+#define MAX_COMPILED 128
+
+/* Compiled anew since: to be freed when nothing can be using them. */
+static List *retired = NIL;
+
+/* Nobody else has taken it upon himself to call goflow_workflow_trim(). */
+static bool trims_at_commit = true;
+uint64		goflow_workflow_trims = 0;
 
 /* The newest version of a workflow, as of the last change of the table that we heard of. */
 typedef struct NewestEntry
@@ -448,7 +461,7 @@ compile(int workflow_id)
 		definition->settings.values[i] = pstrdup(stored.settings.values[i]);
 	}
 
-	/* complete: from here on it lives as long as the backend */
+	/* complete: from here on it lives until it is trimmed */
 	MemoryContextSetParent(definition->context, TopMemoryContext);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(scratch);
@@ -488,12 +501,78 @@ all_types_exist(GoflowDefinition *definition)
 	return true;
 }
 
+/* The version that was not used for the longest time, but for one. */
+static CacheEntry *
+find_oldest(GoflowDefinition *keep)
+{
+	CacheEntry *oldest = NULL;
+	CacheEntry *entry;
+	HASH_SEQ_STATUS status;
+
+	hash_seq_init(&status, cache);
+	while ((entry = hash_seq_search(&status)) != NULL)
+		if (entry->definition != keep && (oldest == NULL || entry->used < oldest->used))
+			oldest = entry;
+	return oldest;
+}
+
+static void
+free_definition(GoflowDefinition *definition)
+{
+	goflow_workflow_trims++;
+	MemoryContextDelete(definition->context);
+}
+
+static void
+trim(GoflowDefinition *keep)
+{
+	ListCell   *lc;
+
+	foreach(lc, retired)
+	{
+		GoflowDefinition *definition = lfirst(lc);
+
+		if (definition == keep)
+			continue;
+		free_definition(definition);
+		retired = foreach_delete_current(retired, lc);
+	}
+	while (cache && hash_get_num_entries(cache) > MAX_COMPILED)
+	{
+		CacheEntry *entry = find_oldest(keep);
+		GoflowDefinition *definition = entry->definition;
+
+		(void) hash_search(cache, &entry->workflow_id, HASH_REMOVE, NULL);
+		free_definition(definition);
+	}
+}
+
+/*
+ * Frees compiled versions beyond those that are worth keeping.  For a process
+ * that uses them across transactions, at a moment when it uses none, but for
+ * keep (or NULL).  Any other process forgets at the end of its transactions.
+ */
+void
+goflow_workflow_trim(GoflowDefinition *keep)
+{
+	trims_at_commit = false;
+	trim(keep);
+}
+
+static void
+trim_at_commit(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_COMMIT && trims_at_commit)
+		trim(NULL);
+}
+
 GoflowDefinition *
 goflow_workflow_load(int workflow_id)
 {
 	Oid			table = goflow_relation("workflow");
 	CacheEntry *entry;
 	GoflowDefinition *definition;
+	bool		found;
 
 	if (cache == NULL)
 	{
@@ -501,8 +580,11 @@ goflow_workflow_load(int workflow_id)
 
 		cache = hash_create("goflow workflows", 32, &ctl, HASH_ELEM | HASH_BLOBS);
 		CacheRegisterSyscacheCallback(TYPEOID, note_type_change, (Datum) 0);
+		RegisterXactCallback(trim_at_commit, NULL);
 	}
 	entry = hash_search(cache, &workflow_id, HASH_FIND, NULL);
+	if (entry)
+		entry->used = ++cache_clock;
 	if (entry && entry->table == table)
 	{
 		uint64		generation = types_generation;
@@ -515,7 +597,15 @@ goflow_workflow_load(int workflow_id)
 	}
 
 	definition = compile(workflow_id);
-	entry = hash_search(cache, &workflow_id, HASH_ENTER, NULL);
+	entry = hash_search(cache, &workflow_id, HASH_ENTER, &found);
+	if (found)
+	{
+		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+
+		retired = lappend(retired, entry->definition);
+		MemoryContextSwitchTo(old);
+	}
+	entry->used = ++cache_clock;
 	entry->table = table;
 	entry->types = 0;			/* to be looked at again, should any have changed meanwhile */
 	entry->definition = definition;
