@@ -1,0 +1,54 @@
+-- Entries of the journal share rows; whoever reads it gets them one by one.
+CREATE FUNCTION journal_text(n int) RETURNS text LANGUAGE sql AS $$ SELECT repeat(n::text, n) $$;
+SELECT goflow.define('journal', '{
+	"input": {"n": "int"},
+	"nodes": {
+		"first": {"type": "transform", "value": {"small": "input.n", "nothing": "NULL::text", "tricky": "''{\"a,b\",NULL} ü''::text"}},
+		"big": {"type": "transform", "after": ["first"], "value": {"text": "repeat(''x'', 3000)"}},
+		"way": {"type": "switch", "after": ["big"], "cases": [{"port": "low", "when": "input.n < 0"}, {"port": "high", "when": "input.n > 0"}]},
+		"low": {"type": "transform", "after": ["way:low"], "value": {"x": "1"}},
+		"bad": {"type": "transform", "after": ["way:high"], "value": {"x": "1 / (input.n - input.n)"}, "on_error": "continue"},
+		"each": {"type": "loop", "after": ["bad"], "repeat": "60", "body": {"nodes": {
+			"a": {"type": "transform", "value": {"v": "loop.index * input.n"}},
+			"b": {"type": "condition", "after": ["a"], "if": "a.v % 2 = 0"},
+			"c": {"type": "transform", "after": ["b:true"], "value": {"w": "journal_text(a.v::int % 7)"}}}}},
+		"nap": {"type": "delay", "after": ["each"], "for": "interval ''10 ms''"},
+		"last": {"type": "transform", "after": ["nap"], "value": {
+			"same": "first.small = input.n AND first.nothing IS NULL AND first.tricky = ''{\"a,b\",NULL} ü''",
+			"big": "length(big.text)", "way": "way.\"case\"", "rounds": "each.iterations"}}},
+	"output": {"same": "last.same", "big": "last.big", "way": "last.way", "rounds": "last.rounds"}}');
+
+-- In a worker.  The delay lets the execution go: what came before is read again.
+SELECT goflow.start('journal', '{"n": 3}') AS execution \gset
+SELECT goflow.wait(:'execution');
+SELECT goflow.result(:'execution');
+
+-- Far fewer rows than entries; each entry once, as nodes() has it.
+SELECT count(*) > 150 AS many, count(*) = count(DISTINCT (frame, node, attempt)) AS each_once, count(*) = count(DISTINCT seq) AS in_order,
+	(SELECT count(*) < 100 FROM goflow.journal WHERE execution_id = :'execution') AS few_rows
+FROM goflow.node_state WHERE execution_id = :'execution';
+SELECT n.node, n.state, s.port, s.output = '{}' AS empty, left(s.output::text, 40) AS output, s.error ->> 'code' AS error
+FROM goflow.nodes(:'execution') n JOIN goflow.node_state s ON s.execution_id = :'execution' AND s.seq = n.seq
+WHERE n.frame = 0 AND n.node <> 'nap' ORDER BY n.seq;
+SELECT count(*) AS differ FROM goflow.nodes(:'execution') n
+FULL JOIN (SELECT * FROM goflow.node_state WHERE execution_id = :'execution') s ON s.seq = n.seq
+WHERE (n.frame, n.attempt, n.started_at, n.finished_at, left(n.state, 1))
+	IS DISTINCT FROM (s.frame, s.attempt::int, s.started_at, s.finished_at, s.state::text);
+SELECT node, count(*), count(DISTINCT frame) AS frames, count(output) AS outputs, max(output ->> 'w') AS w
+FROM goflow.nodes(:'execution') WHERE frame > 0 GROUP BY node ORDER BY node;
+
+-- In the caller's transaction.
+SELECT goflow.run('journal', '{"n": 0}', raise => false) - 'execution' #- '{error,context}' AS run;
+BEGIN;
+SELECT goflow.define('journal_inline', '{"input": {"n": "int"}, "nodes": {
+	"each": {"type": "loop", "repeat": "input.n", "body": {"nodes": {
+		"a": {"type": "transform", "value": {"v": "loop.index"}},
+		"b": {"type": "transform", "after": ["a"], "value": {"v": "a.v + 1"}}}}}}}');
+SELECT goflow.run('journal_inline', '{"n": 100}');
+SELECT count(*) AS entries, count(DISTINCT (frame, node)) AS distinct_entries, min(duration) >= 0 AS sane
+FROM goflow.node_state s JOIN goflow.executions e ON e.execution = s.execution_id WHERE e.workflow = 'journal_inline';
+SELECT count(*) < 15 AS few_rows FROM goflow.journal s JOIN goflow.executions e ON e.execution = s.execution_id
+WHERE e.workflow = 'journal_inline';
+COMMIT;
+SELECT count(goflow.drop(w)) FROM unnest(ARRAY['journal', 'journal_inline']) w;
+DROP FUNCTION journal_text;
