@@ -37,6 +37,27 @@ WHERE (n.frame, n.attempt, n.started_at, n.finished_at, left(n.state, 1))
 SELECT node, count(*), count(DISTINCT frame) AS frames, count(output) AS outputs, max(output ->> 'w') AS w
 FROM goflow.nodes(:'execution') WHERE frame > 0 GROUP BY node ORDER BY node;
 
+-- What an execution has done is found again when it goes on after its end.
+CREATE TABLE journal_divisor AS SELECT 1 AS n;
+SELECT goflow.define('journal_retry', '{
+	"nodes": {
+		"first": {"type": "transform", "value": {"moment": "clock_timestamp()"}},
+		"each": {"type": "loop", "after": ["first"], "repeat": "60", "body": {"nodes": {"a": {"type": "condition", "if": "loop.index > 5"}}}},
+		"second": {"type": "transform", "after": ["each"], "value": {"moment": "first.moment"}},
+		"fails": {"type": "sql", "after": ["second"], "sql": "SELECT 1 / n AS x FROM journal_divisor"},
+		"last": {"type": "transform", "after": ["fails"], "value": {"same": "first.moment = second.moment"}}},
+	"output": {"same": "last.same", "rounds": "each.iterations"}}');
+SELECT goflow.start('journal_retry') AS execution \gset
+SELECT goflow.wait(:'execution');
+UPDATE journal_divisor SET n = 0;
+SELECT goflow.start('journal_retry') AS execution \gset
+SELECT goflow.wait(:'execution');
+UPDATE journal_divisor SET n = 1;
+SELECT goflow.retry(:'execution');
+SELECT goflow.wait(:'execution');
+SELECT goflow.result(:'execution');
+SELECT node, count(*) FROM goflow.nodes(:'execution') GROUP BY node ORDER BY node;
+
 -- In the caller's transaction.
 SELECT goflow.run('journal', '{"n": 0}', raise => false) - 'execution' #- '{error,context}' AS run;
 BEGIN;
@@ -50,5 +71,6 @@ FROM goflow.node_state s JOIN goflow.executions e ON e.execution = s.execution_i
 SELECT count(*) < 15 AS few_rows FROM goflow.journal s JOIN goflow.executions e ON e.execution = s.execution_id
 WHERE e.workflow = 'journal_inline';
 COMMIT;
-SELECT count(goflow.drop(w)) FROM unnest(ARRAY['journal', 'journal_inline']) w;
+SELECT count(goflow.drop(w)) FROM unnest(ARRAY['journal', 'journal_retry', 'journal_inline']) w;
 DROP FUNCTION journal_text;
+DROP TABLE journal_divisor;

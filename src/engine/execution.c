@@ -828,8 +828,9 @@ goflow_execution_mark_entries(GoflowExecution *ex)
 
 		if (memcmp(&entry->execution_id, &ex->row->id, UUID_LEN) != 0)
 			break;
-		entry->of_ended_frame = is_done ||
-			(entry->frame > 0 && goflow_frame_find(ex, entry->frame) == NULL);
+		/* frame 0 may be asked for again: by retry() */
+		entry->of_ended_frame = entry->frame > 0 &&
+			(is_done || goflow_frame_find(ex, entry->frame) == NULL);
 	}
 }
 
