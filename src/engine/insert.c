@@ -54,6 +54,7 @@ struct GoflowInsert
 	ProjectionInfo *row;
 	EState	   *estate;
 	ResultRelInfo *rri;
+	List	   *indexes;
 };
 
 /* The executor is watched, or must refuse. */
@@ -129,6 +130,7 @@ prepare_row(GoflowInsert *insert, Relation rel, PlannedStmt *statement)
 										  MakeSingleTupleTableSlot(CreateTupleDescCopy(RelationGetDescr(rel)),
 																   &TTSOpsVirtual),
 										  NULL, NULL);
+	insert->indexes = NIL;
 	insert->rri = makeNode(ResultRelInfo);
 	InitResultRelInfo(insert->rri, rel, 0, NULL, 0);
 }
@@ -202,7 +204,10 @@ put_row(GoflowInsert *insert, Relation rel, ParamListInfo params)
 	table_tuple_insert(rel, slot, GetCurrentCommandId(true), 0, NULL);
 	if (rel->rd_rel->relhasindex)
 	{
-		ExecOpenIndices(rri, false);
+		MemoryContext old = MemoryContextSwitchTo(insert->context);
+
+		goflow_indexes_open(rri, &insert->indexes);
+		MemoryContextSwitchTo(old);
 		if (rri->ri_NumIndices > 0)
 			(void) goflow_exec_insert_index_tuples(rri, slot, insert->estate, false, false);
 		ExecCloseIndices(rri);

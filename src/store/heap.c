@@ -7,7 +7,8 @@
  * constraints, triggers, privileges and row security do not apply, so callers
  * must give every column, and must be sure that the write is allowed.
  *
- * Writers live within one (sub)transaction; nothing here outlives it.
+ * Writers live within one (sub)transaction, and what they keep from one to the
+ * next within one transaction.
  */
 #include "postgres.h"
 
@@ -63,17 +64,100 @@ open_table(const char *name, LOCKMODE lock)
 	return rel;
 }
 
+/*
+ * What a writer needs beside its table and indexes.  To make it costs as much
+ * as to write some rows, so it is kept for the transaction.
+ */
+typedef struct GoflowWriterState
+{
+	Oid			relid;
+	LocalTransactionId lxid;
+	bool		in_use;			/* by a writer that is open, or that an error left open */
+	MemoryContext context;		/* of what follows; ends with the transaction */
+	List	   *indexes;
+	EState	   *estate;
+	ResultRelInfo *rri;
+	TupleTableSlot **slots;
+	int			nslots;
+} GoflowWriterState;
+
+static GoflowWriterState kept[lengthof(known_tables)];
+
+void
+goflow_indexes_open(ResultRelInfo *rri, List **indexes)
+{
+	if (*indexes == NIL)
+	{
+		ExecOpenIndices(rri, false);
+		*indexes = RelationGetIndexList(rri->ri_RelationDesc);
+	}
+	else
+		for (int i = 0; i < rri->ri_NumIndices; i++)
+			rri->ri_IndexRelationDescs[i] = index_open(list_nth_oid(*indexes, i), RowExclusiveLock);
+}
+
+static void
+make_state(GoflowWriterState *state, Relation rel)
+{
+	MemoryContext old = MemoryContextSwitchTo(state->context);
+
+	state->relid = RelationGetRelid(rel);
+	state->indexes = NIL;
+	state->nslots = 0;
+	state->slots = palloc(WRITER_SLOTS * sizeof(TupleTableSlot *));
+	state->estate = CreateExecutorState();
+	state->rri = makeNode(ResultRelInfo);
+	/* no range table here, so its index is 0 */
+	InitResultRelInfo(state->rri, rel, 0, NULL, 0);
+	goflow_indexes_open(state->rri, &state->indexes);
+	MemoryContextSwitchTo(old);
+}
+
+/* The state that is kept for a table, or one for this writer alone. */
+static GoflowWriterState *
+get_state(const char *table, Relation rel)
+{
+	GoflowWriterState *state = NULL;
+
+	for (int i = 0; i < lengthof(known_tables) && state == NULL; i++)
+		if (strcmp(known_tables[i].table, table) == 0)
+			state = &kept[i];
+	if (state == NULL || (state->in_use && state->lxid == GoflowLocalTransactionId()))
+	{
+		state = palloc0(sizeof(GoflowWriterState));
+		state->context = AllocSetContextCreate(CurrentMemoryContext, "goflow writer",
+											   ALLOCSET_SMALL_SIZES);
+		make_state(state, rel);
+	}
+	else if (state->lxid == GoflowLocalTransactionId() && state->relid == RelationGetRelid(rel) &&
+			 equal(state->indexes, RelationGetIndexList(rel)))
+	{
+		state->rri->ri_RelationDesc = rel;
+		goflow_indexes_open(state->rri, &state->indexes);
+	}
+	else
+	{
+		if (state->lxid == GoflowLocalTransactionId())
+			MemoryContextDelete(state->context);
+		state->lxid = InvalidLocalTransactionId;
+		state->context = AllocSetContextCreate(TopTransactionContext, "goflow writer",
+											   ALLOCSET_SMALL_SIZES);
+		make_state(state, rel);
+		state->lxid = GoflowLocalTransactionId();
+	}
+	state->in_use = true;
+	return state;
+}
+
 void
 goflow_writer_open(GoflowWriter *writer, const char *table)
 {
-	memset(writer, 0, sizeof(*writer));
 	writer->rel = open_table(table, RowExclusiveLock);
-	writer->estate = CreateExecutorState();
-	writer->rri = makeNode(ResultRelInfo);
-
-	/* no range table here, so its index is 0 */
-	InitResultRelInfo(writer->rri, writer->rel, 0, NULL, 0);
-	ExecOpenIndices(writer->rri, false);
+	writer->state = get_state(table, writer->rel);
+	writer->estate = writer->state->estate;
+	writer->rri = writer->state->rri;
+	writer->slots = writer->state->slots;
+	writer->nused = 0;
 	writer->cid = GetCurrentCommandId(true);
 }
 
@@ -102,13 +186,21 @@ flush(GoflowWriter *writer)
 static TupleTableSlot *
 next_slot(GoflowWriter *writer)
 {
-	if (writer->slots == NULL)
-		writer->slots = palloc(WRITER_SLOTS * sizeof(TupleTableSlot *));
+	GoflowWriterState *state = writer->state;
+
 	if (writer->nused == WRITER_SLOTS)
 		flush(writer);
-	if (writer->nused == writer->nslots)
-		writer->slots[writer->nslots++] = table_slot_create(writer->rel, NULL);
-	return writer->slots[writer->nused];
+	if (writer->nused == state->nslots)
+	{
+		/* with a copy of the descriptor: the table's own is this subtransaction's */
+		MemoryContext old = MemoryContextSwitchTo(state->context);
+		TupleDesc	tupdesc = CreateTupleDescCopy(RelationGetDescr(writer->rel));
+
+		state->slots[state->nslots++] =
+			MakeSingleTupleTableSlot(tupdesc, table_slot_callbacks(writer->rel));
+		MemoryContextSwitchTo(old);
+	}
+	return state->slots[writer->nused];
 }
 
 /* The values must live until the writer is closed. */
@@ -166,11 +258,13 @@ goflow_writer_delete(GoflowWriter *writer, ItemPointer tid)
 void
 goflow_writer_close(GoflowWriter *writer)
 {
+	GoflowWriterState *state = writer->state;
+
 	flush(writer);
-	for (int i = 0; i < writer->nslots; i++)
-		ExecDropSingleTupleTableSlot(writer->slots[i]);
 	ExecCloseIndices(writer->rri);
-	FreeExecutorState(writer->estate);
+	state->in_use = false;
+	if (!LocalTransactionIdIsValid(state->lxid))
+		MemoryContextDelete(state->context);
 	table_close(writer->rel, NoLock);
 }
 

@@ -163,6 +163,14 @@ extern void goflow_execution_insert(GoflowExecutionRow *rows, int nrows);
  */
 extern bool goflow_start_key_insert(const char *workflow, Oid role, const char *key, pg_uuid_t *id);
 
+/* ---- heap.c ---- */
+
+/*
+ * ExecOpenIndices(), but what it looks up is kept, in the current context:
+ * *indexes is NIL at first.  The table must not have changed since.
+ */
+extern void goflow_indexes_open(struct ResultRelInfo *rri, List **indexes);
+
 /* ---- journal.c: what a driver writes, buffered ---- */
 typedef struct GoflowNodeRow
 {

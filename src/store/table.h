@@ -238,10 +238,10 @@ enum
 typedef struct GoflowWriter
 {
 	Relation	rel;
-	EState	   *estate;
+	struct GoflowWriterState *state;
+	EState	   *estate;			/* of state, as are the next two */
 	ResultRelInfo *rri;
 	TupleTableSlot **slots;
-	int			nslots;
 	int			nused;
 	CommandId	cid;
 } GoflowWriter;

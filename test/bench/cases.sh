@@ -302,6 +302,11 @@ case_waiting()
 	ours_1=$(value -c "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'goflow worker'")
 	unset theirs_1
 	row "workers for $waiting that wait" workers 1 "=<=0"
+	ours_1=$(value -c "SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0) / $waiting FROM pg_class c
+		WHERE relnamespace = 'goflow'::regnamespace AND relkind = 'r'")
+	row "each of them on disk, with indexes" bytes 1 -
+	ours_1=$(process_memory "goflow scheduler")
+	row "their scheduler's own memory" kB 1 -
 	measure waiting
 	row "chain beside $waiting that wait" steps/s 1 ">=0.95"
 	"$bin/dropdb" --force waiting
@@ -348,17 +353,20 @@ case_memory()
 {
 	unset theirs_1 ours_1
 	chain_goflow 1 chain 10 1000 >/dev/null
-	theirs_1=$(worker_memory)
+	theirs_1=$(process_memory "goflow worker")
 	chain_goflow 1 chain 10 100000 >/dev/null
-	ours_1=$(worker_memory)
+	ours_1=$(process_memory "goflow worker")
 	row "a worker's own memory, 1,000,000 nodes" kB 1 "<=1.1"
 	unset theirs_1
 	ours_1=$(value -c "SELECT sum(allocated_size) / 1024 FROM pg_shmem_allocations WHERE name LIKE 'goflow%'")
 	row "shared memory as configured" kB 1 -
 }
 
-worker_memory()
+# Private memory of a process of this database, by its kind; 0 if there is none.
+process_memory()
 {
-	awk '/^RssAnon/ { print $2 }' "/proc/$(value -c "SELECT pid FROM pg_stat_activity
-		WHERE backend_type = 'goflow worker' AND datname = 'bench'")/status"
+	local pid
+	pid=$(value -c "SELECT pid FROM pg_stat_activity WHERE backend_type = '$1' AND datname = current_database()")
+	[ -n "$pid" ] || { echo 0; return; }
+	awk '/^RssAnon/ { print $2 }' "/proc/$pid/status"
 }
