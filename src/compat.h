@@ -86,6 +86,13 @@ typedef bool GoflowUpdateIndexes;
 #define goflow_is_virtual_column(attgenerated) ((void) (attgenerated), false)
 #endif
 
+/* Columns that the server computes when a row is written or read. */
+#if PG_VERSION_NUM >= 180000
+#define goflow_has_generated(constr) ((constr)->has_generated_stored || (constr)->has_generated_virtual)
+#else
+#define goflow_has_generated(constr) ((constr)->has_generated_stored)
+#endif
+
 /* Rights on objects: one function per kind of object up to 15. */
 static inline bool
 goflow_may_connect(Oid database, Oid role)

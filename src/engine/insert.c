@@ -111,7 +111,7 @@ is_plain_table(Relation rel)
 		rel->rd_rel->relpersistence != RELPERSISTENCE_TEMP &&
 		!rel->rd_rel->relispartition && !rel->rd_rel->relrowsecurity && !rel->rd_rel->relhasrules &&
 		rel->trigdesc == NULL && !IsCatalogRelation(rel) &&
-		!(constraints && constraints->has_generated_stored) && has_plain_indexes(rel);
+		!(constraints && goflow_has_generated(constraints)) && has_plain_indexes(rel);
 }
 
 static void
