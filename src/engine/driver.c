@@ -35,6 +35,7 @@
 #include "engine/state.h"
 
 #include "access/xact.h"
+#include "common/pg_prng.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "portability/instr_time.h"
@@ -938,9 +939,20 @@ try_node(const GoflowInstance *instance, bool may_repeat, volatile int *priority
 }
 
 /*
+ * A node that runs again at once after a deadlock takes its first row lock
+ * before the process that waits for it is awake, and both are where they were.
+ */
+static void
+let_others_pass(int conflicts)
+{
+	pg_usleep((10000L << conflicts) + (long) (pg_prng_double(&pg_global_prng_state) * 10000));
+	CHECK_FOR_INTERRUPTS();
+}
+
+/*
  * Runs the node in this worker's slot.  If it was decided otherwise meanwhile
  * (cancelled, done by somebody), nothing happens.  A node that met a deadlock or
- * a serialization failure has left nothing behind, so it runs again at once.
+ * a serialization failure has left nothing behind, so it runs again in a moment.
  */
 void
 goflow_engine_run_node(const GoflowInstance *instance)
@@ -953,7 +965,7 @@ goflow_engine_run_node(const GoflowInstance *instance)
 	prepare_worker();
 	goflow_workflow_trim(goflow_session_definition());
 	while (try_node(instance, conflicts < MAX_CONFLICTS, &priority, &is_last))
-		conflicts++;
+		let_others_pass(conflicts++);
 	pgstat_report_stat(false);
 	pgstat_report_activity(STATE_IDLE, NULL);
 	if (is_last)

@@ -166,6 +166,20 @@ number_assignments(List *rows)
 	}
 }
 
+static int
+compare_assignments(const ListCell *a, const ListCell *b)
+{
+	const GoflowVariableRow *left = lfirst(a);
+	const GoflowVariableRow *right = lfirst(b);
+	int			order = memcmp(&left->execution_id, &right->execution_id, UUID_LEN);
+
+	if (order == 0)
+		order = (left->variable > right->variable) - (left->variable < right->variable);
+	if (order == 0)
+		order = (left->seq > right->seq) - (left->seq < right->seq);
+	return order;
+}
+
 static void
 write_variables(List *rows)
 {
@@ -173,6 +187,7 @@ write_variables(List *rows)
 	ListCell   *lc;
 
 	number_assignments(rows);
+	list_sort(rows, compare_assignments);	/* the index fills up from left to right */
 	goflow_writer_open(&writer, "variable");
 	foreach(lc, rows)
 	{

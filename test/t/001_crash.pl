@@ -51,10 +51,10 @@ for my $round (1 .. 20)
 {
 	my $kind = $kinds[ $round % @kinds ];
 
-	start_many($node, 'slow', 8);
 	start_many($node, 'chain', 992);
-	$executions += 1000;
 	query($node, 'INSERT INTO arrival SELECT FROM generate_series(1, 50)');
+	start_many($node, 'slow', 8);	# the last: at the moment of the crash they run
+	$executions += 1000;
 	pause_up_to(250);
 	$crashes{$kind}++ if crash($kind);
 	if ($round % 4 == 0)
