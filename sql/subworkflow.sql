@@ -60,6 +60,24 @@ SELECT goflow.cancel(execution) FROM test.runs;
 CALL test.wait();
 SELECT node, state, result FROM test.journal;
 SELECT goflow.wait(execution, '10 s') FROM goflow.executions WHERE parent = (SELECT execution FROM test.runs);
+-- So does its priority.
+CREATE PROCEDURE until_priority(p int) LANGUAGE plpgsql AS $$
+BEGIN
+	FOR i IN 1..1000 LOOP
+		EXIT WHEN (SELECT bool_and(priority = p) FROM goflow.executions WHERE state NOT IN ('completed', 'failed', 'cancelled', 'partial') AND workflow IN ('sub_sleeper', 'sub_middle', 'test'));
+		PERFORM pg_sleep(0.01);
+		COMMIT;
+	END LOOP;
+END $$;
+SELECT goflow.define('sub_middle', '{"nodes": {"w": {"type": "workflow", "workflow": "sub_sleeper"}}}') > 0 AS ok;
+CALL test.start('{"w": {"type": "workflow", "workflow": "sub_middle"}}');
+CALL until_it_sleeps();
+SELECT goflow.set_priority(execution, 7) FROM test.runs;
+CALL until_priority(7);
+SELECT workflow, priority FROM goflow.executions WHERE workflow IN ('sub_sleeper', 'sub_middle', 'test') AND priority = 7 ORDER BY 1;
+SELECT goflow.cancel(execution) FROM test.runs;
+CALL test.wait();
+SELECT DISTINCT workflow, state FROM goflow.executions WHERE workflow IN ('sub_sleeper', 'sub_middle', 'test') AND priority = 7 ORDER BY 1;
 -- A child that somebody cancels has failed, for its parent.
 CALL test.start('{"w": {"type": "workflow", "workflow": "sub_sleeper"}}');
 CALL until_it_sleeps();

@@ -273,7 +273,7 @@ goflow_child_cancel(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 
 /* What is asked of an execution is asked of those that it waits for, too. */
 void
-goflow_child_pass_on(GoflowExecution *ex, char request)
+goflow_child_pass_on(GoflowExecution *ex, char request, const char *argument)
 {
 	ListCell   *lc;
 
@@ -287,8 +287,8 @@ goflow_child_pass_on(GoflowExecution *ex, char request)
 		row = goflow_execution_read(pending->now.row.child);
 		if (row == NULL || goflow_execution_is_finished(row->state))
 			continue;
-		goflow_request_insert(&row->id, request, NULL);
-		goflow_wake_execution(&row->id, row->run_as, row->priority);
+		goflow_request_insert(&row->id, request, argument);
+		goflow_wake_execution(&row->id, row->run_as, GOFLOW_MAX_PRIORITY);
 	}
 }
 

@@ -374,7 +374,7 @@ extern void goflow_loop_read_item(GoflowExecution *ex, GoflowFrame *iteration);
 extern bool goflow_child_begin(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
 extern void goflow_child_step(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
 extern void goflow_child_cancel(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
-extern void goflow_child_pass_on(GoflowExecution *ex, char request);
+extern void goflow_child_pass_on(GoflowExecution *ex, char request, const char *argument);
 
 /* ---- wait.c ---- */
 
