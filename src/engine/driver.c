@@ -173,13 +173,7 @@ store(GoflowExecution *ex, GoflowSegmentEnd end)
 		if (ex->has_requests)
 			forget_requests(&row->id, ex->writes);
 		goflow_wait_forget(&row->id, ex->definition, ex->writes);
-		if (row->parent)
-		{
-			GoflowExecutionRow *parent = goflow_execution_read(row->parent);
-
-			if (parent)
-				goflow_wake_execution(&parent->id, parent->run_as, parent->priority);
-		}
+		goflow_wake_parent(row->parent);
 	}
 	goflow_writes_add(ex->writes, GOFLOW_WRITE_EXECUTION, row);
 }
@@ -290,6 +284,7 @@ fail_unloadable(Claim *claim, GoflowWrites *writes)
 		row->finished_at = GetCurrentTimestamp();
 		row->error = goflow_error_to_jsonb(claim->load_error, NULL, 0);
 		goflow_writes_add(writes, GOFLOW_WRITE_EXECUTION, row);
+		goflow_wake_parent(row->parent);
 	}
 	forget_requests(&claim->id, writes);
 }

@@ -57,6 +57,9 @@ extern void goflow_utility_init(void);	/* ProcessUtility hook */
 /* This execution has something to do: queue it and wake or launch a worker. */
 extern void goflow_wake_execution(const pg_uuid_t *execution_id, Oid role, int priority);
 
+/* The same for the parent of an execution that has ended; NULL: it has none. */
+extern void goflow_wake_parent(const pg_uuid_t *parent);
+
 /* Its priority is to change: move it in the queue, and let its driver know. */
 extern void goflow_wake_priority(const pg_uuid_t *execution_id, Oid role, int priority);
 

@@ -163,7 +163,11 @@ fail_roleless(GoflowLiveRow *rows, int n)
 	for (int i = 0; i < n; i++)
 		if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(rows[i].role)))
 		{
+			GoflowExecutionRow *row = goflow_execution_read(&rows[i].execution_id);
+
 			goflow_schedule_fail_roleless(&rows[i].execution_id);
+			if (row)
+				goflow_wake_parent(row->parent);
 			rows[i].role = InvalidOid;
 		}
 }

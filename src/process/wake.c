@@ -32,8 +32,10 @@
 #include "miscadmin.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
+#include "utils/syscache.h"
 
 #include "live/live.h"
+#include "store/store.h"
 
 /* Notes that one acquisition of the lock sends. */
 #define SEND_CHUNK 256
@@ -281,6 +283,16 @@ goflow_wake_execution(const pg_uuid_t *execution_id, Oid role, int priority)
 	note->execution_id = *execution_id;
 	note->role = role;
 	note->priority = priority;
+}
+
+void
+goflow_wake_parent(const pg_uuid_t *parent)
+{
+	GoflowExecutionRow *row = parent ? goflow_execution_read(parent) : NULL;
+
+	/* one whose role was dropped has an end of its own (scheduler.c) */
+	if (row && SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(row->run_as)))
+		goflow_wake_execution(&row->id, row->run_as, row->priority);
 }
 
 void
