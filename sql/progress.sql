@@ -110,6 +110,46 @@ SELECT string_agg(percent::text, ' ' ORDER BY n) AS percents,
   FROM (SELECT n, percent, lag(percent) OVER (ORDER BY n) AS before FROM seen) s;
 SELECT * FROM goflow.progress(:'e');
 
+-- retry() begins it anew, with what is kept.
+SELECT goflow.define('progress_retry', $${"nodes": {
+    "one":   {"type": "transform", "value": {"x": "1"}},
+    "two":   {"type": "sql", "after": "one", "sql": "SELECT 1 / count(*) AS x FROM gate WHERE name = 'two'"},
+    "three": {"type": "sql", "after": "two", "sql": "SELECT pass('three') AS x"},
+    "four":  {"type": "transform", "after": "three", "value": {"x": "three.x"}}},
+  "output": {"x": "four.x"}}$$);
+DELETE FROM gate;
+SELECT goflow.start('progress_retry') AS e \gset
+SELECT goflow.wait(:'e', '20 s');
+SELECT * FROM goflow.progress(:'e');
+SELECT goflow.retry(:'e');
+SELECT goflow.wait(:'e', '20 s');
+SELECT * FROM goflow.progress(:'e');
+INSERT INTO gate VALUES ('two');
+SELECT goflow.retry(:'e', 'one');
+CALL until(format($$(SELECT current_node = 'three' FROM goflow.progress(%L))$$, :'e'));
+SELECT * FROM goflow.progress(:'e');
+INSERT INTO gate VALUES ('three');
+SELECT goflow.wait(:'e', '20 s');
+SELECT * FROM goflow.progress(:'e');
+-- more than once: each node counts once, whatever its earlier attempts were
+SELECT goflow.define('progress_twice', $${"nodes": {
+    "one":   {"type": "transform", "value": {"x": "1"}},
+    "two":   {"type": "sql", "after": "one", "sql": "SELECT 1 / count(*) AS x FROM gate WHERE name = 'two'"},
+    "three": {"type": "transform", "after": "two", "value": {"x": "two.x"}},
+    "four":  {"type": "sql", "after": "three", "sql": "SELECT 1 / count(*) AS x FROM gate WHERE name = 'four'"}},
+  "output": {"x": "four.x"}}$$);
+DELETE FROM gate;
+SELECT goflow.start('progress_twice') AS e \gset
+SELECT goflow.wait(:'e', '20 s');
+INSERT INTO gate VALUES ('two');
+SELECT goflow.retry(:'e');
+SELECT goflow.wait(:'e', '20 s');
+SELECT * FROM goflow.progress(:'e');
+INSERT INTO gate VALUES ('four');
+SELECT goflow.retry(:'e');
+SELECT goflow.wait(:'e', '20 s');
+SELECT * FROM goflow.progress(:'e');
+
 -- A node that runs is seen before anything is committed; nodes that run side by side are counted once each.
 DELETE FROM gate;
 SELECT goflow.define('progress_wide', $${"nodes": {
@@ -128,6 +168,6 @@ INSERT INTO gate VALUES ('c');
 SELECT goflow.wait(:'e', '20 s');
 SELECT * FROM goflow.progress(:'e');
 
-SELECT goflow.drop(w) FROM unnest('{progress_steps,progress_fails,progress_loop,progress_wide}'::text[]) w;
+SELECT goflow.drop(w) FROM unnest('{progress_retry,progress_twice,progress_steps,progress_fails,progress_loop,progress_wide}'::text[]) w;
 SET client_min_messages = error;
 DROP SCHEMA progress_test CASCADE;

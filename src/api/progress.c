@@ -37,17 +37,36 @@ PG_FUNCTION_INFO_V1(goflow_follow);
 /* ---- from the tables ---- */
 
 /*
- * Entries come in no order.  An instance has one entry per attempt, all but the
- * last of them failed; so it is enough to count them.
+ * Entries come in no order.  Of a node of frame 0 the last attempt counts.  In
+ * other frames an instance has one entry per attempt, all but the last of them
+ * failed: so it is enough to count how many were followed by another.
  */
 typedef struct Count
 {
 	const GoflowExecutionRow *row;
-	bool	   *retried;		/* by number of the node */
-	int		   *attempts;		/* by number of the node, in frame 0 */
+	bool	   *retried;		/* by number of the node, these three */
+	int16	   *attempts;		/* the last one, in frame 0; 0: none */
+	char	   *states;			/* of that */
 	int			followed;		/* attempts in other frames that another one followed */
 	GoflowProgress *progress;
 } Count;
+
+static void
+count_state(GoflowProgress *progress, char state)
+{
+	switch (state)
+	{
+		case GOFLOW_NODE_COMPLETED:
+			progress->completed++;
+			break;
+		case GOFLOW_NODE_FAILED:
+			progress->failed++;
+			break;
+		default:
+			progress->skipped++;
+			break;
+	}
+}
 
 /* Of what was before a retry, the nodes of frame 0 that did not run again count. */
 static void
@@ -57,22 +76,16 @@ count_entry(const GoflowNodeRow *row, void *arg)
 
 	if (row->seq <= count->row->retry_seq && (row->frame > 0 || count->retried[row->node]))
 		return;
-	switch (row->state)
+	if (row->frame > 0)
 	{
-		case GOFLOW_NODE_COMPLETED:
-			count->progress->completed++;
-			break;
-		case GOFLOW_NODE_FAILED:
-			count->progress->failed++;
-			break;
-		default:
-			count->progress->skipped++;
-			break;
+		count_state(count->progress, row->state);
+		count->followed += row->attempt > 1;
 	}
-	if (row->frame == 0)
-		count->attempts[row->node]++;
-	else if (row->attempt > 1)
-		count->followed++;
+	else if (row->attempt > count->attempts[row->node])
+	{
+		count->attempts[row->node] = row->attempt;
+		count->states[row->node] = row->state;
+	}
 }
 
 static void
@@ -84,7 +97,7 @@ count_frame(Count *count, int frame)
 		count_entry(lfirst(lc), count);
 }
 
-/* An attempt that has begun, or is to begin at some moment, follows another one, too. */
+/* An attempt that has begun, or is to begin at some moment: the node has not ended. */
 static void
 count_pending(Count *count)
 {
@@ -95,7 +108,7 @@ count_pending(Count *count)
 		GoflowPendingRow *row = lfirst(lc);
 
 		if (row->node >= 0 && row->frame == 0)
-			count->attempts[row->node]++;
+			count->attempts[row->node] = 0;
 		else if (row->node >= 0 && row->attempt > 1)
 			count->followed++;
 	}
@@ -114,7 +127,8 @@ read_progress(GoflowExecutionRow *row, GoflowProgress *progress)
 	progress->current_node = -1;
 	progress->workflow_id = row->workflow_id;
 	count.retried = goflow_execution_retried(row, definition->nnodes);
-	count.attempts = palloc0(Max(definition->nnodes, 1) * sizeof(int));
+	count.attempts = palloc0(Max(definition->nnodes, 1) * sizeof(int16));
+	count.states = palloc0(Max(definition->nnodes, 1));
 	if (is_finished)
 		goflow_journal_each(&row->id, count_entry, &count);
 	else
@@ -134,9 +148,10 @@ read_progress(GoflowExecutionRow *row, GoflowProgress *progress)
 			count_frame(&count, 0);
 		count_pending(&count);
 	}
-	for (int i = 0; i < definition->nnodes; i++)
-		count.followed += Max(count.attempts[i] - 1, 0);
 	progress->failed -= Min(count.followed, progress->failed);
+	for (int i = 0; i < definition->nnodes; i++)
+		if (count.attempts[i] > 0)
+			count_state(progress, count.states[i]);
 	if (is_finished)
 		progress->total = progress->completed + progress->failed + progress->skipped;
 }

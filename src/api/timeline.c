@@ -152,7 +152,8 @@ goflow_timeline(PG_FUNCTION_ARGS)
 		values[8] = goflow_api_interval(entry->started_at - ready_at);
 		values[9] = goflow_api_interval(Max((entry->finished_at ? entry->finished_at : now) -
 											entry->started_at, 0));
-		values[10] = BoolGetDatum(entry->frame == 0 && ends.critical[node->position]);
+		values[10] = BoolGetDatum(entry->frame == 0 && ends.critical[node->position] &&
+								  entry->finished_at == ends.at[node->position]);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	return (Datum) 0;
