@@ -32,7 +32,7 @@ ok(wait_for($node, qq{SELECT count(*) = 3 FROM goflow.executions WHERE state = '
 
 my %action = (
 	'see the workflow' => q{SELECT 1 / count(*) FROM goflow.workflows WHERE workflow = 'plain'},
-	'see its definition' => q{SELECT goflow.definition('plain')},
+	'see its definition' => q{SELECT goflow.definition('plain'), goflow.diagram('plain')},
 	'define a version' => q{SELECT goflow.define('short', '{"nodes": {"a": {"type": "notify", "channel": "d"}}}')},
 	'drop the workflow' => q{SELECT goflow.drop('short')},
 	'grant start' => q{SELECT goflow.grant_start('plain', 'stranger')},
@@ -40,6 +40,8 @@ my %action = (
 	'run it inline' => q{SELECT goflow.run('short')},
 	'see the execution' => qq{SELECT 1 / count(*) FROM goflow.executions JOIN goflow.status('$plain') USING (execution)},
 	'see its nodes' => qq{SELECT goflow.nodes('$plain'), goflow.variables('$plain'), goflow.progress('$plain'), goflow.signals('$plain')},
+	'see its figures' => qq{SELECT goflow.timeline('$plain'), goflow.metrics('$plain'), goflow.gantt('$plain'), goflow.diagram('$plain'::uuid),
+		goflow.progress_json('$plain'), goflow.progress_message('$plain'), goflow.estimated_time_remaining('$plain')},
 	'see its result' => qq{SELECT goflow.result('$short')},
 	'wait for it' => qq{SELECT goflow.wait('$short')},
 	'cancel it' => qq{SELECT goflow.cancel('$plain')},
