@@ -21,6 +21,8 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "process/process.h"
+
 PG_FUNCTION_INFO_V1(goflow_estimated_time_remaining);
 
 /* Executions that are looked at, and nodes of them in all. */
@@ -182,26 +184,34 @@ read_left(GoflowExecutionRow *row, GoflowDefinition *definition, const int64 *me
 	bool	   *reachable = palloc(Max(body->nnodes, 1) * sizeof(bool));
 	int16	   *attempts = palloc0(Max(body->nnodes, 1) * sizeof(int16));
 	Left		left = {.now = GetCurrentTimestamp()};
-	List	   *pendings = goflow_pending_read(&row->id);
+	GoflowInstance *instances = palloc(GOFLOW_MAX_INSTANCES * sizeof(GoflowInstance));
+	int			ninstances = goflow_queue_instances(&row->id, instances, GOFLOW_MAX_INSTANCES);
 	ListCell   *lc;
 
 	(void) goflow_graph_reach(body, row->entry, reachable);
 	left.time = palloc(Max(body->nnodes, 1) * sizeof(int64));
 	for (int i = 0; i < body->nnodes; i++)
 		left.time[i] = reachable[i] ? medians[i] : -1;
-	foreach(lc, goflow_api_entries(row))
+	/* the nodes of bodies are part of what the nodes around them take */
+	foreach(lc, goflow_journal_read_frame(&row->id, 0))
 	{
 		GoflowNodeRow *entry = lfirst(lc);
 		int			position = definition->nodes[entry->node]->position;
 
-		if (entry->frame != 0 || entry->attempt < attempts[position] ||
-			(retried[entry->node] && entry->seq <= row->retry_seq))
+		if (retried[entry->node] && entry->seq <= row->retry_seq)
 			continue;
-		attempts[position] = entry->attempt;
-		left.time[position] = entry->finished_at != 0 ? -1 :
-			Max(medians[position] - (entry->started_at ? left.now - entry->started_at : 0), 0);
+		attempts[position] = Max(attempts[position], entry->attempt);
+		left.time[position] = -1;
 	}
-	foreach(lc, pendings)
+	for (int i = 0; i < ninstances; i++)
+	{
+		int			position = definition->nodes[instances[i].node]->position;
+
+		if (instances[i].frame == 0 && instances[i].attempt > attempts[position])
+			left.time[position] = Max(medians[position] - (instances[i].started_at == 0 ? 0 :
+														   left.now - instances[i].started_at), 0);
+	}
+	foreach(lc, goflow_pending_read(&row->id))
 	{
 		GoflowPendingRow *pending = lfirst(lc);
 
