@@ -44,7 +44,9 @@ static const struct
 	{"collected", Natts_collected},
 	{"compensation", Natts_compensation},
 	{"request", Natts_request},
-	{"signal", Natts_signal}
+	{"signal", Natts_signal},
+	{"approval", Natts_approval},
+	{"task", Natts_task}
 };
 
 /* A column more or less, by whomever, would make nonsense of all values. */
