@@ -5,7 +5,7 @@ EXTVERSION = 0.1.0
 
 # These need no PostgreSQL to begin with: their scripts install what is missing
 # and come back to this file.
-SCRIPTED = check demo bench fuzz setup format
+SCRIPTED = check demo bench fuzz chaos setup format
 
 ifneq ($(filter $(SCRIPTED),$(MAKECMDGOALS)),)
 
@@ -14,6 +14,7 @@ check: ; @test/check $(TESTS)
 demo: ; @demo/run
 bench: ; @test/bench/run
 fuzz: ; @test/fuzz/run
+chaos: ; @FAULTS=$${FAULTS:-1000} test/check 030_chaos
 setup: ; @tools/setup
 format: ; clang-format -i $(wildcard src/*.[ch] src/*/*.[ch])
 $(filter-out $(SCRIPTED),$(MAKECMDGOALS)): ; @$(MAKE) $@
