@@ -39,9 +39,11 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "portability/instr_time.h"
+#include "storage/latch.h"
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/wait_event.h"
 
 /* A claimed execution on its way through batches. */
 typedef struct Claim
@@ -58,7 +60,10 @@ typedef struct Claim
 
 /* Errors of whole batches in a row after which the worker backs off. */
 #define MAX_FAILED_BATCHES 5
+
+/* Conflicts of a node with others before one is its error; the first pause after one, which doubles. */
 #define MAX_CONFLICTS 5
+#define FIRST_PAUSE_MS 10
 
 static MemoryContext batch_context = NULL;
 
@@ -936,20 +941,22 @@ try_node(const GoflowInstance *instance, bool may_repeat, volatile int *priority
 }
 
 /*
- * A node that runs again at once after a deadlock takes its first row lock
- * before the process that waits for it is awake, and both are where they were.
+ * The other transactions of a conflict go first: a victim that began again at
+ * once would take the locks that they have been waiting for.
  */
 static void
-let_others_pass(int conflicts)
+pause_after_conflict(int conflicts)
 {
-	pg_usleep((10000L << conflicts) + (long) (pg_prng_double(&pg_global_prng_state) * 10000));
+	long		pause = (FIRST_PAUSE_MS << conflicts) * (0.5 + pg_prng_double(&pg_global_prng_state));
+
+	(void) WaitLatch(NULL, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, pause, PG_WAIT_EXTENSION);
 	CHECK_FOR_INTERRUPTS();
 }
 
 /*
  * Runs the node in this worker's slot.  If it was decided otherwise meanwhile
  * (cancelled, done by somebody), nothing happens.  A node that met a deadlock or
- * a serialization failure has left nothing behind, so it runs again in a moment.
+ * a serialization failure has left nothing behind, so it runs again.
  */
 void
 goflow_engine_run_node(const GoflowInstance *instance)
@@ -962,7 +969,7 @@ goflow_engine_run_node(const GoflowInstance *instance)
 	prepare_worker();
 	goflow_workflow_trim(goflow_session_definition());
 	while (try_node(instance, conflicts < MAX_CONFLICTS, &priority, &is_last))
-		let_others_pass(conflicts++);
+		pause_after_conflict(conflicts++);
 	pgstat_report_stat(false);
 	pgstat_report_activity(STATE_IDLE, NULL);
 	if (is_last)

@@ -36,8 +36,14 @@ sub crash
 		$node->start;
 		return wait_for($node, 'SELECT value = 1 FROM goflow.health() WHERE name = $$launcher$$');
 	}
-	for my $try (1 .. 50)
+	for my $try (1 .. 200)
 	{
+		# what there was to run may be done already
+		if ($try % 20 == 0)
+		{
+			start_many($node, 'slow', 8);
+			$executions += 8;
+		}
 		next unless kill_process($node, $kind, 'KILL');
 		return wait_for($node,
 			"SELECT pid <> $launcher FROM pg_stat_activity WHERE backend_type = 'goflow launcher'",
