@@ -345,6 +345,11 @@ goflow_scheduler_detach_locked(GoflowDatabase *db, bool failed)
 		db->reading = false;
 		goflow_database_rescan_locked(db, &db->scan_position);
 	}
+	if (db->reading_timers)
+	{
+		db->reading_timers = false;
+		db->next_due = DT_NOBEGIN;
+	}
 	if (failed)
 	{
 		goflow_control->launches_failed++;

@@ -303,6 +303,7 @@ push_due(void)
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz next = DT_NOEND;
 	bool		has_room = true;
+	bool		more;
 	int			n;
 
 	goflow_lock(LW_EXCLUSIVE);
@@ -314,6 +315,7 @@ push_due(void)
 	position.due_at = db->timers_done;
 	memset(&position.execution_id, 0xff, UUID_LEN);
 	db->next_due = DT_NOEND;
+	db->reading_timers = true;
 	goflow_unlock();
 
 	do
@@ -321,9 +323,9 @@ push_due(void)
 		int			pushed;
 
 		begin_transaction();
-		n = goflow_schedule_due(&position, now, rows, positions, PAGE);
+		n = goflow_schedule_due(&position, now, rows, positions, PAGE, &more);
 		fail_roleless(rows, n);
-		if (n < PAGE)
+		if (!more)
 			next = goflow_schedule_next_due(now);
 		end_transaction();
 		tell_of_roleless(rows, n);
@@ -337,13 +339,12 @@ push_due(void)
 			next = positions[pushed].due_at;
 		}
 		goflow_unlock();
-		if (n > 0)
-			position = positions[n - 1];
 		CHECK_FOR_INTERRUPTS();
-	} while (n == PAGE && has_room);
+	} while (more && has_room);
 	next = Min(next, announce_waits(now));
 
 	goflow_lock(LW_EXCLUSIVE);
+	db->reading_timers = false;
 	db->next_due = Min(db->next_due, next);
 	db->timers_done = db->next_due <= now ? db->next_due - 1 : now;
 	goflow_unlock();

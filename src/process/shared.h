@@ -111,6 +111,7 @@ typedef struct GoflowDatabase
 	/* timers: those due up to timers_done were queued; none due before next_due */
 	TimestampTz timers_done;
 	TimestampTz next_due;
+	bool		reading_timers; /* if it is left in the middle, all has to be read again */
 
 	/* messages: where this database's scheduler is in the ring */
 	pg_atomic_uint64 ring_position;

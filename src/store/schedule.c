@@ -42,13 +42,20 @@ static const char live_query[] =
 	"   ORDER BY x.execution_id LIMIT $3)) e"
 	" ORDER BY e.execution_id LIMIT $3";
 
+/*
+ * The page is cut out of the index before the executions are looked up, one by
+ * one: a planner that began with the executions would read the whole range for
+ * each of them.  Without a role: it is not to be woken.
+ */
 static const char due_query[] =
-	"SELECT e.execution_id, e.run_as, e.priority, t.due_at"
-	" FROM goflow.pending t JOIN goflow.execution e USING (execution_id)"
-	" WHERE t.due_at >= $1 AND t.due_at <= $3 AND (t.due_at, t.execution_id) > ($1, $2)"
-	" AND e.finished_at IS NULL AND e.state <> 'p'"
-	" AND e.home = (SELECT h.home FROM goflow.home h WHERE h.database = $5)"
-	" ORDER BY t.due_at, t.execution_id LIMIT $4";
+	"SELECT t.execution_id, e.run_as, e.priority, t.due_at"
+	" FROM (SELECT due_at, execution_id FROM goflow.pending"
+	"   WHERE due_at >= $1 AND due_at <= $3 AND (due_at, execution_id) > ($1, $2)"
+	"   ORDER BY due_at, execution_id LIMIT $4) t"
+	" LEFT JOIN LATERAL (SELECT x.run_as, x.priority FROM goflow.execution x"
+	"   WHERE x.execution_id = t.execution_id AND x.finished_at IS NULL AND x.state <> 'p'"
+	"    AND x.home = (SELECT h.home FROM goflow.home h WHERE h.database = $5) OFFSET 0) e ON true"
+	" ORDER BY t.due_at, t.execution_id";
 
 static const char next_query[] =
 	"SELECT due_at FROM goflow.pending WHERE due_at > $1 ORDER BY due_at LIMIT 1";
@@ -99,14 +106,11 @@ value_of(int row, int column)
 
 /* The first three columns of a result. */
 static void
-read_rows(GoflowLiveRow *rows)
+read_row(int number, GoflowLiveRow *row)
 {
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		rows[i].execution_id = *DatumGetUUIDP(value_of(i, 1));
-		rows[i].role = DatumGetObjectId(value_of(i, 2));
-		rows[i].priority = DatumGetInt16(value_of(i, 3));
-	}
+	row->execution_id = *DatumGetUUIDP(value_of(number, 1));
+	row->role = DatumGetObjectId(value_of(number, 2));
+	row->priority = DatumGetInt16(value_of(number, 3));
 }
 
 int
@@ -122,15 +126,16 @@ goflow_schedule_live(const pg_uuid_t *after, bool waiting, GoflowLiveRow *rows, 
 
 	begin_page(&scope);
 	run(goflow_owner_plan(&plan, live_query, lengthof(types), types), values);
-	read_rows(rows);
 	n = (int) SPI_processed;
+	for (int i = 0; i < n; i++)
+		read_row(i, &rows[i]);
 	goflow_owner_end(&scope);
 	return n;
 }
 
 int
-goflow_schedule_due(const GoflowDuePosition *position, TimestampTz until, GoflowLiveRow *rows,
-					GoflowDuePosition *positions, int max)
+goflow_schedule_due(GoflowDuePosition *position, TimestampTz until, GoflowLiveRow *rows,
+					GoflowDuePosition *positions, int max, bool *more)
 {
 	static SPIPlanPtr plan = NULL;
 	Oid			types[] = {TIMESTAMPTZOID, UUIDOID, TIMESTAMPTZOID, INT8OID, OIDOID};
@@ -139,17 +144,25 @@ goflow_schedule_due(const GoflowDuePosition *position, TimestampTz until, Goflow
 		TimestampTzGetDatum(until), Int64GetDatum(max), ObjectIdGetDatum(MyDatabaseId)
 	};
 	GoflowOwnerScope scope;
-	int			n;
+	GoflowDuePosition last = *position;
+	int			n = 0;
 
 	begin_page(&scope);
 	run(goflow_owner_plan(&plan, due_query, lengthof(types), types), values);
-	read_rows(rows);
-	n = (int) SPI_processed;
-	for (int i = 0; i < n; i++)
+	for (uint64 i = 0; i < SPI_processed; i++)
 	{
-		positions[i].execution_id = rows[i].execution_id;
-		positions[i].due_at = DatumGetTimestampTz(value_of(i, 4));
+		bool		isnull;
+
+		last.execution_id = *DatumGetUUIDP(value_of(i, 1));
+		last.due_at = DatumGetTimestampTz(value_of(i, 4));
+		(void) SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull);
+		if (isnull)
+			continue;
+		read_row(i, &rows[n]);
+		positions[n++] = last;
 	}
+	*more = SPI_processed == max;
+	*position = last;
 	goflow_owner_end(&scope);
 	return n;
 }

@@ -580,11 +580,12 @@ typedef struct GoflowDuePosition
 } GoflowDuePosition;
 
 /*
- * A page of live executions that have a timer after *position and due until a
- * moment, in that order; positions[i] is the place of rows[i].
+ * The live executions of a page of timers after *position and due until a
+ * moment, in that order; positions[i] is the place of rows[i], *position then
+ * that of the page's last timer.
  */
-extern int	goflow_schedule_due(const GoflowDuePosition *position, TimestampTz until,
-								GoflowLiveRow *rows, GoflowDuePosition *positions, int max);
+extern int	goflow_schedule_due(GoflowDuePosition *position, TimestampTz until, GoflowLiveRow *rows,
+								GoflowDuePosition *positions, int max, bool *more);
 
 /* The first due time after a moment; DT_NOEND if there is none. */
 extern TimestampTz goflow_schedule_next_due(TimestampTz after);
