@@ -44,7 +44,7 @@ SELECT node, type, frame, attempt, state, critical, ready_at <= started_at AS re
   FROM goflow.timeline(:'first') ORDER BY node, frame;
 SELECT total, completed, failed, skipped, elapsed >= '0.2 s' AS elapsed, average_duration BETWEEN '0.03 s' AND elapsed AS average,
 	longest_node, longest_duration >= '0.2 s' AS longest, critical_path, bottleneck,
-	parallelism BETWEEN 1 AND 2 AS parallelism, peak_parallelism, queue_wait >= average_queue_wait AND average_queue_wait >= '0' AS waits
+	parallelism BETWEEN 1 AND 2 AS parallelism, peak_parallelism BETWEEN 1 AND 2 AS peak, queue_wait >= average_queue_wait AND average_queue_wait >= '0' AS waits
   FROM goflow.metrics(:'first');
 SELECT regexp_replace(line, '[0-9.]+ ms', '… ms') LIKE '%| … ms' AS has_time, length(split_part(line, '|', 2)) AS width,
 	substr(line, 1, 7) AS label
