@@ -236,7 +236,7 @@ starters_goflow()
 	before=$(newest)
 	workers 2
 	echo "SELECT goflow.start('one', '{\"k\": 1}');" >"$work/starters.sql"
-	"$bin/pgbench" -n -M prepared -c "$1" -j 2 -T 3 -f "$work/starters.sql" 2>&1 |
+	"$bin/pgbench" -n -M prepared -c "$1" -j 2 -T 2 -f "$work/starters.sql" 2>&1 |
 		sed -n 's/^tps = \([0-9.]*\).*/\1/p'
 	drain "$before"
 }
