@@ -168,6 +168,28 @@ SELECT goflow.wait(:'e', '10 s');
 SELECT goflow.result(:'e');
 \set VERBOSITY terse
 
+\echo == types of a schema that the approver cannot see
+CREATE SCHEMA appr_private AUTHORIZATION regress_appr_owner;
+SET ROLE regress_appr_owner;
+CREATE TYPE appr_private.mood AS ENUM ('good', 'bad');
+SET search_path = appr_private;
+SELECT goflow.define('appr_mood', $${
+  "input": {"m": "mood"}, "nodes": {"ask": {"type": "approval", "role": "regress_appr_managers", "form": {"m": "mood", "n": "mood[]"}, "payload": {"m": "input.m"}}}, "output": {"m": "ask.m", "n": "ask.n"}}$$);
+SELECT goflow.start('appr_mood', '{"m": "bad"}') AS e \gset
+RESET search_path;
+RESET ROLE;
+CALL met(format($$EXISTS (SELECT FROM goflow.approval WHERE execution_id = %L)$$, :'e'));
+SELECT current_user AS me \gset
+\c - regress_appr_mia
+SELECT 'good'::appr_private.mood;
+SELECT payload, form FROM goflow.approvals;
+SELECT goflow.approve(:'e', 'ask', '{"m": "sad", "n": []}');
+SELECT goflow.approve(:'e', 'ask', '{"m": "good", "n": ["bad"]}');
+\c - :me
+\set VERBOSITY terse
+SELECT goflow.wait(:'e', '10 s');
+SELECT goflow.result(:'e');
+
 \echo == definitions that are refused
 SET client_min_messages = error;
 SELECT goflow.validate(d) FROM (VALUES

@@ -17,9 +17,11 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "executor/spi.h"
+#include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/array.h"
@@ -430,6 +432,25 @@ describe_version(void *arg)
 	errcontext("workflow \"%s\", version %d", stored->name, stored->version);
 }
 
+/*
+ * The names of types mean what they meant to the one who defined the workflow,
+ * whoever needs it now: an approver or a worker may have no right on their
+ * schemas.  Nothing is run, so the rights of a superuser do no harm.
+ */
+static GoflowDefinition *
+load_definition(StoredVersion *stored, MemoryContext context)
+{
+	GoflowDefinition *definition;
+	Oid			user;
+	int			security_context;
+
+	GetUserIdAndSecContext(&user, &security_context);
+	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID, security_context | SECURITY_LOCAL_USERID_CHANGE);
+	definition = goflow_definition_load(stored->definition, stored->contract, stored->name, context);
+	SetUserIdAndSecContext(user, security_context);
+	return definition;
+}
+
 static GoflowDefinition *
 compile(int workflow_id)
 {
@@ -444,7 +465,7 @@ compile(int workflow_id)
 
 	error_context_stack = &context;
 	goflow_settings_apply(&stored.settings);
-	definition = goflow_definition_load(stored.definition, stored.contract, stored.name, scratch);
+	definition = load_definition(&stored, scratch);
 	AtEOXact_GUC(true, nest_level);
 	error_context_stack = context.previous;
 

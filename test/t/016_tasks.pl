@@ -236,7 +236,7 @@ my $psql = start_psql('-v', 'name=one', '-f', "$examples/worker.sql");
 wait_until_finished($node, 'the worker in psql');
 $psql->kill_kill;
 is(query($node, q{SELECT string_agg(words || worker, ' ' ORDER BY who) FROM greeting}), 'Hello, ann!one Hello, bob!one', 'it worked');
-is(query($node, q{SELECT string_agg(concat(state, ' ', output ->> 'words', error ->> 'code'), ', ' ORDER BY created_at)
+is(query($node, q{SELECT string_agg(concat(state, ' ', output ->> 'words', error ->> 'code'), ', ' ORDER BY state, output ->> 'words')
 	FROM goflow.executions WHERE workflow = 'greets'}), 'completed Hello, ann!, completed Hello, bob!, failed 22023', 'it answered');
 
 my $dir = PostgreSQL::Test::Utils::tempdir();
