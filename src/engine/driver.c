@@ -256,7 +256,11 @@ load_claim(Claim *claim, GoflowWrites *writes)
 	goflow_execution_show(ex);
 	ex->alone = claim->alone || goflow_queue_is_alone(&claim->id);
 	if (ex->paused != (ex->row->state == GOFLOW_EXECUTION_PAUSED))
+	{
 		goflow_child_pass_on(ex, ex->paused ? GOFLOW_REQUEST_PAUSE : GOFLOW_REQUEST_RESUME, NULL);
+		if (!ex->paused)
+			goflow_wait_renew(ex);
+	}
 	if (ex->row_changed)
 		goflow_child_pass_on(ex, GOFLOW_REQUEST_PRIORITY, psprintf("%d", ex->row->priority));
 	if (ex->paused)

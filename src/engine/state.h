@@ -388,6 +388,9 @@ extern void goflow_wait_cancel(GoflowExecution *ex, GoflowPending *pending);
 /* Buffers the row of a pending, and what others are to see of it. */
 extern void goflow_wait_persist(GoflowExecution *ex, GoflowPending *pending);
 
+/* The execution goes on after a pause: whoever works for it is told. */
+extern void goflow_wait_renew(GoflowExecution *ex);
+
 /* The execution has ended: nothing that others have sent, or see, of it is left. */
 extern void goflow_wait_forget(const pg_uuid_t *id, GoflowDefinition *definition,
 							   GoflowWrites *writes);

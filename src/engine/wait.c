@@ -137,6 +137,15 @@ goflow_wait_step(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 }
 
 void
+goflow_wait_renew(GoflowExecution *ex)
+{
+	if (!ex->definition->has_tasks)
+		return;
+	goflow_tasks_renew(&ex->row->id);
+	goflow_wake_timer(GetCurrentTimestamp());
+}
+
+void
 goflow_wait_forget(const pg_uuid_t *id, GoflowDefinition *definition, GoflowWrites *writes)
 {
 	pg_uuid_t  *copy;

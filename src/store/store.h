@@ -507,6 +507,9 @@ extern void goflow_tasks_delete(List *rows);
 extern GoflowTaskRow *goflow_task_read(const pg_uuid_t *id, int frame, int node, int attempt);
 extern void goflow_task_withdraw(const pg_uuid_t *id, int frame, int node, int attempt);
 
+/* The execution goes on after a pause: its tasks can be claimed again, from now on. */
+extern void goflow_tasks_renew(const pg_uuid_t *id);
+
 /*
  * Claims up to max tasks of a queue for the current user, the oldest first;
  * appends them to result, in the columns of goflow.claim(), and lowers

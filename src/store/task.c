@@ -174,6 +174,26 @@ goflow_task_withdraw(const pg_uuid_t *id, int frame, int node, int attempt)
 	goflow_owner_end(&scope);
 }
 
+/* Those that somebody holds need not be told of. */
+static const char renew_query[] =
+	"UPDATE goflow.task SET available_at = $2 WHERE ctid = ANY (ARRAY(SELECT t.ctid FROM goflow.task t"
+	"  WHERE t.execution_id = $1 AND t.state = 'w' AND t.available_at <= $2 FOR UPDATE SKIP LOCKED))";
+
+void
+goflow_tasks_renew(const pg_uuid_t *id)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid			types[] = {UUIDOID, TIMESTAMPTZOID};
+	Datum		values[] = {UUIDPGetDatum(id), TimestampTzGetDatum(GetCurrentTimestamp())};
+	GoflowOwnerScope scope;
+
+	goflow_owner_begin(&scope);
+	if (SPI_execute_plan(goflow_owner_plan(&plan, renew_query, lengthof(types), types), values,
+						 NULL, false, 0) != SPI_OK_UPDATE)
+		elog(ERROR, "could not renew tasks");
+	goflow_owner_end(&scope);
+}
+
 /* ---- claims ---- */
 
 /* Those of goflow.claim(); the query has one more. */

@@ -176,6 +176,18 @@ is(query($node, q{SELECT state, claims FROM goflow.tasks}), 'expired|1', 'the en
 is(query($node, q{SELECT count(goflow.complete(task)) FROM goflow.claim('{slow}')}), '1', 'another one has it');
 is(query($node, "SELECT goflow.wait('$execution', '30 s')"), 'completed', 'and does it');
 
+# and the end of a pause
+$execution = query($node, q{SELECT goflow.start('slow')});
+ok(wait_for($node, q{SELECT count(*) = 1 FROM goflow.tasks}), 'a task');
+query($node, "SELECT goflow.pause('$execution')");
+ok(wait_for($node, "SELECT state = 'paused' FROM goflow.status('$execution')"), 'its execution is paused');
+$heard = listener('goflow_tasks_slow');
+is(query($node, q{SELECT count(*) FROM goflow.claim('{slow}')}), '0', 'nothing to do');
+query($node, "SELECT goflow.resume('$execution')");
+$heard->(qr/received/);
+is(query($node, q{SELECT count(goflow.complete(task)) FROM goflow.claim('{slow}')}), '1', 'it is given out again');
+is(query($node, "SELECT goflow.wait('$execution', '30 s')"), 'completed', 'and done');
+
 query($node, 'CREATE ROLE court');
 define_nodes($node, 'reminds', '"a": {"type": "approval", "role": "judges", "remind": "200 ms", "escalate": {"role": "court", "after": "500 ms"}}');
 $heard = listener('goflow_approvals');
