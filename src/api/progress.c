@@ -97,7 +97,10 @@ count_frame(Count *count, int frame)
 		count_entry(lfirst(lc), count);
 }
 
-/* An attempt that has begun, or is to begin at some moment: the node has not ended. */
+/*
+ * An attempt that has begun, or is to begin at some moment: the node has not
+ * ended.  What is waited for is the current node.
+ */
 static void
 count_pending(Count *count)
 {
@@ -106,6 +109,9 @@ count_pending(Count *count)
 	foreach(lc, goflow_pending_read(&count->row->id))
 	{
 		GoflowPendingRow *row = lfirst(lc);
+
+		if (row->node >= 0 && row->kind != GOFLOW_PENDING_BODIES && count->progress->current_node < 0)
+			count->progress->current_node = row->node;
 
 		if (row->node >= 0 && row->frame == 0)
 			count->attempts[row->node] = 0;
