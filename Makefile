@@ -5,12 +5,13 @@ EXTVERSION = 0.1.0
 
 # These need no PostgreSQL to begin with: their scripts install what is missing
 # and come back to this file.
-SCRIPTED = check demo bench fuzz chaos setup format
+SCRIPTED = check soak demo bench fuzz chaos setup format
 
 ifneq ($(filter $(SCRIPTED),$(MAKECMDGOALS)),)
 
 .PHONY: $(MAKECMDGOALS)
 check: ; @test/check $(TESTS)
+soak: ; @SOAK_SECONDS=$(or $(SECONDS),1800) test/check 027_soak
 demo: ; @demo/run
 bench: ; @test/bench/run
 fuzz: ; @test/fuzz/run

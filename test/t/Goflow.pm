@@ -25,11 +25,12 @@ our $bound = $ENV{PG_TEST_TIMEOUT_DEFAULT} || 90;
 my $conf = $ENV{GOFLOW_CONF} || dirname(__FILE__) . '/../goflow.conf';
 
 # A running server.  conf: more lines for postgresql.conf; extension => 0: goflow
-# is preloaded but in no database; init: arguments of Cluster::init.
+# is preloaded but in no database; init: arguments of Cluster::init; cluster: of
+# Cluster::new.
 sub new_server
 {
 	my ($name, %args) = @_;
-	my $node = PostgreSQL::Test::Cluster->new($name);
+	my $node = PostgreSQL::Test::Cluster->new($name, %{ $args{cluster} || {} });
 
 	$node->init(%{ $args{init} || {} });
 	$node->append_conf('postgresql.conf',
