@@ -28,10 +28,12 @@ SELECT count(*) > 150 AS many, count(*) = count(DISTINCT (frame, node, attempt))
 	(SELECT count(*) < 100 FROM goflow.journal WHERE execution_id = :'execution') AS few_rows
 FROM goflow.node_state WHERE execution_id = :'execution';
 SELECT n.node, n.state, s.port, s.output = '{}' AS empty, left(s.output::text, 40) AS output, s.error ->> 'code' AS error
-FROM goflow.nodes(:'execution') n JOIN goflow.node_state s ON s.execution_id = :'execution' AND s.seq = n.seq
+FROM goflow.nodes(:'execution') n JOIN goflow.node_state s ON s.execution_id = :'execution' AND (s.frame, s.attempt::int, s.started_at, s.finished_at, s.state::text)
+	= (n.frame, n.attempt, n.started_at, n.finished_at, CASE n.state WHEN 'cancelled' THEN 'x' ELSE left(n.state, 1) END)
 WHERE n.frame = 0 AND n.node <> 'nap' ORDER BY n.seq;
 SELECT count(*) AS differ FROM goflow.nodes(:'execution') n
-FULL JOIN (SELECT * FROM goflow.node_state WHERE execution_id = :'execution') s ON s.seq = n.seq
+FULL JOIN (SELECT * FROM goflow.node_state WHERE execution_id = :'execution') s ON (s.frame, s.attempt::int, s.started_at, s.finished_at, s.state::text)
+	= (n.frame, n.attempt, n.started_at, n.finished_at, CASE n.state WHEN 'cancelled' THEN 'x' ELSE left(n.state, 1) END)
 WHERE (n.frame, n.attempt, n.started_at, n.finished_at, left(n.state, 1))
 	IS DISTINCT FROM (s.frame, s.attempt::int, s.started_at, s.finished_at, s.state::text);
 SELECT node, count(*), count(DISTINCT frame) AS frames, count(output) AS outputs, max(output ->> 'w') AS w

@@ -10,6 +10,8 @@
 #endif
 
 #include "access/tableam.h"
+#include "access/xlog.h"
+#include "access/xlog_internal.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_proc.h"
@@ -92,6 +94,21 @@ typedef bool GoflowUpdateIndexes;
 #else
 #define goflow_has_generated(constr) ((constr)->has_generated_stored)
 #endif
+/*
+ * Makes all of the log durable that has been written.  The position of the next
+ * record is behind the header of a page that has none yet, which is not there.
+ */
+static inline void
+goflow_flush_log(void)
+{
+	XLogRecPtr	next = GetXLogInsertRecPtr();
+
+	if (XLogSegmentOffset(next, wal_segment_size) == SizeOfXLogLongPHD)
+		next -= SizeOfXLogLongPHD;
+	else if (next % XLOG_BLCKSZ == SizeOfXLogShortPHD)
+		next -= SizeOfXLogShortPHD;
+	XLogFlush(next);
+}
 
 /* Rights on objects: one function per kind of object up to 15. */
 static inline bool

@@ -124,6 +124,8 @@ extern int	goflow_cancel_grace;
 extern int	goflow_rescan_interval;
 extern int	goflow_retention;
 extern bool goflow_public_events;
+extern int	goflow_max_subscriptions;
+extern double goflow_notification_queue_limit;
 
 /* True when the library was loaded by shared_preload_libraries. */
 extern bool goflow_is_preloaded;

@@ -11,6 +11,8 @@
 #include "miscadmin.h"
 #include "utils/guc.h"
 
+#include "live/live.h"
+
 int			goflow_max_workers;
 int			goflow_worker_idle_timeout;
 int			goflow_scheduler_idle_timeout;
@@ -23,6 +25,8 @@ int			goflow_cancel_grace;
 int			goflow_rescan_interval;
 int			goflow_retention;
 bool		goflow_public_events;
+int			goflow_max_subscriptions;
+double		goflow_notification_queue_limit;
 
 void
 goflow_guc_define(void)
@@ -90,6 +94,17 @@ goflow_guc_define(void)
 							 "Sends ids and states of executions to the public channels.",
 							 NULL, &goflow_public_events,
 							 true, PGC_SIGHUP, 0,
+							 NULL, NULL, NULL);
+	DefineCustomIntVariable("goflow.max_subscriptions",
+							"Subscriptions at one time, in the whole server.",
+							NULL, &goflow_max_subscriptions,
+							64, 0, GOFLOW_MAX_SUBSCRIPTIONS, PGC_POSTMASTER, 0,
+							NULL, NULL, NULL);
+	DefineCustomRealVariable("goflow.notification_queue_limit",
+							 "Part of the server's notification queue beyond which goflow sends nothing.",
+							 "The rest is left to others.",
+							 &goflow_notification_queue_limit,
+							 0.5, 0.0, 1.0, PGC_SIGHUP, 0,
 							 NULL, NULL, NULL);
 	MarkGUCPrefixReserved("goflow");
 }

@@ -5,6 +5,7 @@
 #ifndef GOFLOW_API_H
 #define GOFLOW_API_H
 
+#include "engine/engine.h"
 #include "live/live.h"
 #include "store/store.h"
 
@@ -35,8 +36,7 @@ extern bool goflow_api_progress(GoflowExecutionRow *row, GoflowProgress *progres
 /* How long an execution will go on; false: nobody knows. */
 extern bool goflow_api_estimate(GoflowExecutionRow *row, int64 *microseconds);
 
-/* Values in text form as jsonb for people: runs no code of the values' types. */
-extern Jsonb *goflow_display_values(const GoflowField *fields, int nfields, ArrayType *array);
-extern Jsonb *goflow_display_value(const GoflowField *field, const char *string);
+/* GOFLOW_EVENT_BIT()s of an array of names, NULL: all; error 22023 for an unknown name. */
+extern uint32 goflow_api_event_types(ArrayType *array);
 
 #endif							/* GOFLOW_API_H */

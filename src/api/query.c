@@ -22,12 +22,15 @@
 PG_FUNCTION_INFO_V1(goflow_nodes);
 PG_FUNCTION_INFO_V1(goflow_variables);
 
+/* Nodes are listed in the order in which they ended, then those that have not. */
 static int
-by_seq(const ListCell *a, const ListCell *b)
+by_end(const ListCell *a, const ListCell *b)
 {
 	const GoflowNodeRow *left = lfirst(a);
 	const GoflowNodeRow *right = lfirst(b);
 
+	if (left->end_seq != right->end_seq)
+		return left->end_seq < right->end_seq ? -1 : 1;
 	return left->seq < right->seq ? -1 : left->seq > right->seq;
 }
 
@@ -40,6 +43,7 @@ make_row(int32 frame, int16 node, int16 attempt, int32 seq, TimestampTz started_
 	row->node = node;
 	row->attempt = attempt;
 	row->seq = seq;
+	row->end_seq = PG_INT32_MAX;
 	row->started_at = started_at;
 	row->state = state;
 	return row;
@@ -136,10 +140,14 @@ goflow_nodes(PG_FUNCTION_ARGS)
 		GoflowNodeRow *known = lfirst(lc);
 
 		/* what was to run again and has not is as what has not run */
+		if (known->end_seq != PG_INT32_MAX)
+			known->end_seq = goflow_event_end(definition->nodes[known->node], known);
+		if (known->end_seq == 0)
+			known->end_seq = PG_INT32_MAX;
 		if (known->frame == 0 && !(retried[known->node] && known->seq <= row->retry_seq))
 			seen[known->node] = true;
 	}
-	list_sort(rows, by_seq);
+	list_sort(rows, by_end);
 	if (!goflow_execution_is_finished(row->state))
 		for (int i = 0; i < definition->nnodes; i++)
 			if (definition->nodes[i]->body == definition->body && !seen[i])
@@ -170,8 +178,8 @@ goflow_nodes(PG_FUNCTION_ARGS)
 		values[8] = TimestampTzGetDatum(state->finished_at);
 		nulls[9] = state->finished_at == 0;
 		values[9] = goflow_api_interval(state->duration);
-		nulls[10] = state->seq == PG_INT32_MAX;
-		values[10] = Int32GetDatum(state->seq);
+		nulls[10] = state->end_seq == PG_INT32_MAX;
+		values[10] = Int32GetDatum(state->end_seq);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	return (Datum) 0;

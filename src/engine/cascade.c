@@ -105,6 +105,8 @@ goflow_cascade_cancel_node(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *
 	}
 	if (run->pending)
 	{
+		if (run->pending->now.row.kind != GOFLOW_PENDING_RETRY)
+			run->began_at = run->pending->now.row.started_at;
 		goflow_wait_cancel(ex, run->pending);
 		goflow_pending_end(ex, run->pending);
 	}

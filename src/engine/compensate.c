@@ -50,7 +50,7 @@ goflow_compensate_note(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node
 		values[i] = goflow_reference_value(ex, frame, node, &expr->refs[i], &nulls[i]);
 	row = palloc0(sizeof(GoflowCompensationRow));
 	row->execution_id = ex->row->id;
-	row->seq = goflow_run(frame, node)->seq;
+	row->seq = Max(goflow_run(frame, node)->seq, goflow_run(frame, node)->end_seq);
 	row->frame = frame->id;
 	row->node = node->index;
 	row->completed_at = goflow_run(frame, node)->ended_at;

@@ -41,6 +41,7 @@
 #include "portability/instr_time.h"
 #include "storage/latch.h"
 #include "utils/fmgrprotos.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/wait_event.h"
@@ -53,6 +54,7 @@ typedef struct Claim
 	bool		alone;			/* see above */
 	bool		touched;		/* part of the present batch */
 	ErrorData  *load_error;		/* it could not even be loaded */
+	GoflowMessage message;		/* of that */
 	GoflowSegmentEnd end;
 	char		old_state;
 	bool		is_ended;		/* released */
@@ -76,49 +78,6 @@ drop_from_memory(Claim *claim)
 	if (claim->ex)
 		goflow_execution_free(claim->ex);
 	claim->ex = NULL;
-}
-
-static void
-publish(GoflowExecution *ex, char old_state)
-{
-	GoflowMessage message;
-
-	if (!goflow_public_events ||
-		!(goflow_channel_public_wanted(MyDatabaseId) || goflow_channel_wanted(&ex->row->id)))
-		return;
-	memset(&message, 0, sizeof(message));
-	message.database = MyDatabaseId;
-	message.execution_id = ex->row->id;
-	message.workflow_id = ex->definition->workflow_id;
-	message.state = ex->now.state;
-	message.at = GetCurrentTimestamp();
-	message.total = ex->now.total;
-	message.completed = ex->now.completed;
-	message.failed = ex->now.failed;
-	message.skipped = ex->now.skipped;
-	message.percent = goflow_execution_is_done(ex) ? 10000 : goflow_execution_percent(ex);
-
-	if (old_state == GOFLOW_EXECUTION_QUEUED || goflow_execution_is_finished(old_state))
-	{
-		message.type = GOFLOW_EVENT_EXECUTION_STARTED;
-		goflow_message_publish(&message);
-	}
-	switch (ex->now.state)
-	{
-		case GOFLOW_EXECUTION_COMPLETED:
-			message.type = GOFLOW_EVENT_EXECUTION_COMPLETED;
-			break;
-		case GOFLOW_EXECUTION_FAILED:
-			message.type = GOFLOW_EVENT_EXECUTION_FAILED;
-			break;
-		case GOFLOW_EXECUTION_CANCELLED:
-			message.type = GOFLOW_EVENT_EXECUTION_CANCELLED;
-			break;
-		default:
-			message.type = GOFLOW_EVENT_PROGRESS_UPDATE;
-			break;
-	}
-	goflow_message_publish(&message);
 }
 
 /* The state of an execution that can't go on now: does anything of it run? */
@@ -175,6 +134,7 @@ store(GoflowExecution *ex, GoflowSegmentEnd end)
 		row->finished_at = GetCurrentTimestamp();
 		row->output = ex->now.output;
 		row->error = ex->now.error;
+		goflow_history_finish(ex);
 		if (ex->has_requests)
 			forget_requests(&row->id, ex->writes);
 		goflow_wait_forget(&row->id, ex->definition, ex->writes);
@@ -253,6 +213,8 @@ load_claim(Claim *claim, GoflowWrites *writes)
 		return;
 	}
 
+	goflow_history_watch(ex);
+	goflow_history_see(ex);
 	goflow_execution_show(ex);
 	ex->alone = claim->alone || goflow_queue_is_alone(&claim->id);
 	if (ex->paused != (ex->row->state == GOFLOW_EXECUTION_PAUSED))
@@ -292,6 +254,8 @@ fail_unloadable(Claim *claim, GoflowWrites *writes)
 		row->state = GOFLOW_EXECUTION_FAILED;
 		row->finished_at = GetCurrentTimestamp();
 		row->error = goflow_error_to_jsonb(claim->load_error, NULL, 0);
+		row->last_seq = goflow_journal_next_seq(&row->id);
+		goflow_history_ended(row, goflow_workflow_name(row->workflow_id), &claim->message);
 		goflow_writes_add(writes, GOFLOW_WRITE_EXECUTION, row);
 		goflow_wake_parent(row->parent);
 	}
@@ -342,6 +306,7 @@ run_batch(Claim *claims, int nclaims)
 		{
 			claim->ex->writes = writes;
 			claim->old_state = claim->ex->row->state;
+			goflow_history_watch(claim->ex);
 		}
 		if (claim->ex == NULL || claim->ex->inactive)
 		{
@@ -359,6 +324,9 @@ run_batch(Claim *claims, int nclaims)
 			goflow_session_holds_advisory_lock())
 			break;
 	}
+	if (goflow_writes_are_notes(writes))
+		(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_LOCAL, true, 0, false);
 	goflow_mark_commit();
 	goflow_writes_flush(writes, note_frame);
 	PopActiveSnapshot();
@@ -380,7 +348,10 @@ after_commit(Claim *claim, GoflowInstance *adopted, bool may_adopt)
 	{
 		goflow_tracker_close(&claim->id);
 		if (claim->load_error)
+		{
 			goflow_waiter_wake(&claim->id);
+			goflow_history_publish_ended(&claim->message);
+		}
 		if (ex && ex->is_others && !ex->row->is_foreign)
 			goflow_queue_pass_on(&claim->id, ex->row->run_as, ex->row->priority);
 		else
@@ -390,8 +361,7 @@ after_commit(Claim *claim, GoflowInstance *adopted, bool may_adopt)
 		return;
 	}
 
-	if (claim->old_state != ex->now.state || goflow_channel_wanted(&claim->id))
-		publish(ex, claim->old_state);
+	goflow_history_publish(ex, claim->old_state);
 	foreach(lc, ex->withdrawn)
 		(void) goflow_queue_withdraw(lfirst(lc));
 	ex->withdrawn = NIL;
@@ -861,7 +831,6 @@ try_node(const GoflowInstance *instance, bool may_repeat, volatile int *priority
 			run->attempt = instance->attempt;
 			run->seq = instance->seq;
 			ex->now.seq = Max(ex->now.seq, instance->seq);
-			ex->is_shared = true;
 			if (run->pending)
 				goflow_pending_end(ex, run->pending);	/* the retry has come */
 			if (SPI_connect() != SPI_OK_CONNECT)

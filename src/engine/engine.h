@@ -6,6 +6,7 @@
 #define GOFLOW_ENGINE_H
 
 #include "executor/tuptable.h"
+#include "lib/stringinfo.h"
 #include "utils/relcache.h"
 
 #include "definition/definition.h"
@@ -98,6 +99,50 @@ extern void goflow_row_encode(GoflowRowMapping *mapping, const NullableDatum *in
 
 /* Adds what the driver had counted when it stored frame 0: the total, and what ended in frames that have gone. */
 extern void goflow_engine_stored_progress(ArrayType *counters, GoflowProgress *progress);
+
+/* ---- event.c: events, derived from rows ---- */
+typedef void (*GoflowEventSink) (const GoflowEvent *event, void *arg);
+
+extern bool goflow_event_find(const char *name, GoflowEventType *type);
+extern int	goflow_event_numbers(const GoflowNode *node, const GoflowNodeRow *row);
+extern int32 goflow_event_next_end(const GoflowNode *node, const GoflowNodeRow *row);
+extern int32 goflow_event_end(const GoflowNode *node, const GoflowNodeRow *row);
+extern void goflow_event_of_node(const GoflowDefinition *definition, const GoflowNodeRow *row,
+								 GoflowEventSink sink, void *arg);
+extern void goflow_event_of_start(int32 number, TimestampTz at, int32 frame, int16 node,
+								  int16 attempt, GoflowEventSink sink, void *arg);
+extern void goflow_event_of_frame(int32 number, TimestampTz at, int32 frame, int32 parent, int16 loop,
+								  int16 attempt, int64 iteration, int32 source,
+								  GoflowEventSink sink, void *arg);
+extern void goflow_event_of_variable(const GoflowVariableRow *row, GoflowEventSink sink, void *arg);
+extern void goflow_event_of_begin(int32 number, TimestampTz at, GoflowEventSink sink, void *arg);
+extern void goflow_event_of_finish(int32 number, TimestampTz at, char state, GoflowEventSink sink,
+								   void *arg);
+extern int	goflow_event_percent(const GoflowEvent *event);
+
+/* ---- event_data.c ---- */
+typedef struct GoflowMember
+{
+	const char *name;
+	char	   *json;
+} GoflowMember;
+
+extern List *goflow_event_data(const GoflowExecutionRow *row, GoflowDefinition *definition,
+							   const GoflowEvent *event, bool variables);
+extern void goflow_members_append(StringInfo json, List *members, List *without);
+
+/* ---- history.c ---- */
+
+/* Publishes the end of an execution that was not driven to it; in a transaction, then after it. */
+extern void goflow_history_ended(const GoflowExecutionRow *row, const char *workflow,
+								 GoflowMessage *message);
+extern void goflow_history_publish_ended(GoflowMessage *message);
+
+/* ---- display.c ---- */
+
+/* Values in text form as jsonb for people: runs no code of the values' types. */
+extern Jsonb *goflow_display_values(const GoflowField *fields, int nfields, ArrayType *array);
+extern Jsonb *goflow_display_value(const GoflowField *field, const char *string);
 
 /* Raises the error that an execution of this workflow ended with. */
 extern void goflow_error_raise(Jsonb *error, const char *workflow);

@@ -182,7 +182,9 @@ goflow_pending_create(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node,
 		GoflowNodeRun *run = goflow_run(frame, node);
 
 		row->attempt = run->attempt;
+		row->seq = kind == GOFLOW_PENDING_RETRY ? 0 : run->seq;
 		run->pending = pending;
+		goflow_history_begun(ex, row);
 	}
 	ex->now.pendings = lappend(ex->now.pendings, pending);
 	MemoryContextSwitchTo(old);
@@ -234,6 +236,7 @@ create(GoflowExecutionRow *row, GoflowWrites *writes, MemoryContext context)
 	ex->input_nulls = palloc0(Max(ex->definition->ninputs, 1) * sizeof(bool));
 	ex->now.state = row->state;
 	ex->now.next_frame = 1;
+	ex->now.seq = Max(1, row->last_seq);	/* 1: it started */
 	if (row->trigger)
 	{
 		Datum	   *elements;
@@ -245,7 +248,7 @@ create(GoflowExecutionRow *row, GoflowWrites *writes, MemoryContext context)
 			ex->trigger[i] = nulls[i] ? NULL : TextDatumGetCString(elements[i]);
 	}
 	ex->root = goflow_frame_create(ex, NULL, ex->definition->body, 0, 0);
-	ex->now.total = ex->root->now.open;
+	ex->now.total = ex->now.told_total = ex->root->now.open;
 	return ex;
 }
 
@@ -267,7 +270,8 @@ load_counters(GoflowExecution *ex, ArrayType *array)
 	ex->now.past_completed = counters[COUNTER_COMPLETED];
 	ex->now.past_failed = counters[COUNTER_FAILED];
 	ex->now.past_skipped = counters[COUNTER_SKIPPED];
-	ex->now.seq = counters[COUNTER_SEQ];
+	ex->now.seq = Max(ex->now.seq, counters[COUNTER_SEQ]);
+	ex->now.told_total = -1;
 	ex->now.next_frame = counters[COUNTER_NEXT_FRAME];
 	ex->now.is_partial = counters[COUNTER_PARTIAL] != 0;
 	ex->percent = counters[COUNTER_PERCENT];
@@ -307,6 +311,9 @@ load_frames(GoflowExecution *ex)
 			load_counters(ex, row->counters);
 		frame->stored = true;
 		frame->tid = row->tid;
+		frame->seq = row->seq;
+		frame->started_at = row->started_at;
+		ex->now.seq = Max(ex->now.seq, row->seq);
 		frame->now.unwind = row->unwind;
 		frame->now.target = row->target;
 		frame->now.error = row->error;
@@ -322,9 +329,13 @@ load_journal(GoflowExecution *ex, GoflowFrame *frame)
 	foreach(lc, goflow_journal_read_frame(&ex->row->id, frame->id))
 	{
 		GoflowNodeRow *row = lfirst(lc);
-		GoflowNodeRun *run = goflow_run(frame, ex->definition->nodes[row->node]);
+		GoflowNode *node = ex->definition->nodes[row->node];
+		GoflowNodeRun *run = goflow_run(frame, node);
 
-		ex->now.seq = Max(ex->now.seq, row->seq);
+		if (goflow_event_end(node, row) == 0)
+			ex->unseen = lappend(ex->unseen, row);
+		ex->now.seq = Max(ex->now.seq, Max(row->seq, goflow_event_end(node, row) + 1));
+
 		if (frame->parent == NULL && retried[row->node] && row->seq <= ex->row->retry_seq)
 		{
 			/* before the retry: the node is as one that has not run */
@@ -334,6 +345,7 @@ load_journal(GoflowExecution *ex, GoflowFrame *frame)
 		/* the last attempt is the one that counts */
 		if (row->attempt < run->attempt)
 			continue;
+		run->row = row;
 		run->state = row->state;
 		run->attempt = row->attempt;
 		run->port = row->port;
@@ -341,6 +353,7 @@ load_journal(GoflowExecution *ex, GoflowFrame *frame)
 		run->output = row->output;
 		run->error = row->error;
 		run->ended_at = row->finished_at;
+		run->end_seq = goflow_event_end(node, row);
 	}
 	for (int i = 0; i < frame->body->nnodes; i++)
 	{
@@ -371,7 +384,8 @@ load_pendings(GoflowExecution *ex)
 			GoflowNodeRun *run = goflow_run(frame, node);
 
 			run->attempt = row->attempt;
-			run->seq = 0;
+			run->seq = row->seq;
+			ex->now.seq = Max(ex->now.seq, row->seq);
 			run->state = row->kind == GOFLOW_PENDING_RETRY ? GOFLOW_NODE_RETRYING :
 				row->kind == GOFLOW_PENDING_BODIES ? GOFLOW_NODE_RUNNING : GOFLOW_NODE_WAITING;
 		}
@@ -401,7 +415,6 @@ load_instances(GoflowExecution *ex, const GoflowInstance *instances, int ninstan
 			continue;
 		if (run->pending)
 			continue;
-		ex->is_shared = true;
 		run->state = GOFLOW_NODE_RUNNING;
 		run->attempt = instances[i].attempt;
 		run->seq = instances[i].seq;
@@ -450,6 +463,16 @@ count_frame(GoflowExecution *ex, GoflowFrame *frame)
 	ex->now.completed += frame->now.completed;
 	ex->now.failed += frame->now.failed;
 	ex->now.skipped += frame->now.skipped;
+}
+
+static void
+load_offered(GoflowExecution *ex)
+{
+	ListCell   *lc;
+
+	ex->offered = goflow_offered_read(&ex->row->id);
+	foreach(lc, ex->offered)
+		ex->now.seq = Max(ex->now.seq, ((GoflowOfferedRow *) lfirst(lc))->seq);
 }
 
 /* What was asked of it, in order.  A retry comes after all that was asked of it before it ended. */
@@ -518,11 +541,14 @@ goflow_execution_load_state(GoflowExecution *ex, const GoflowInstance *instances
 		}
 		load_pendings(ex);
 		load_instances(ex, instances, ninstances);
+		if (ex->is_driver)
+			load_offered(ex);
 		ex->now.completed = ex->now.past_completed;
 		ex->now.failed = ex->now.past_failed;
 		ex->now.skipped = ex->now.past_skipped;
 		foreach(lc, ex->now.frames)
 			count_frame(ex, lfirst(lc));
+		ex->published = ex->now.seq;
 	}
 	decode_inputs(ex);
 	MemoryContextSwitchTo(old);
@@ -544,6 +570,7 @@ load(const pg_uuid_t *id, GoflowWrites *writes, const GoflowInstance *instances,
 		return NULL;
 	}
 	ex = create(row, writes, context);
+	ex->is_driver = instances != NULL;
 	ex->is_others = row->is_foreign ||
 		(OidIsValid(goflow_worker_role()) && row->run_as != goflow_worker_role());
 	ex->inactive = ex->is_others || goflow_execution_is_finished(row->state);
@@ -786,6 +813,8 @@ make_frame_row(GoflowExecution *ex, GoflowFrame *frame)
 	row->node = frame->parent ? frame->body->owner->index : -1;
 	row->part = frame->body->part;
 	row->iteration = frame->iteration;
+	row->seq = frame->seq;
+	row->started_at = frame->started_at;
 	row->unwind = frame->now.unwind;
 	row->target = frame->now.target;
 	row->error = frame->now.error;
@@ -924,7 +953,7 @@ track_ended(GoflowExecution *ex, GoflowTrackerKind kind)
 
 static void
 write_journal(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, char state,
-			  TimestampTz started_at, int duration, Jsonb *error)
+			  TimestampTz started_at, int duration, Jsonb *error, bool retried)
 {
 	GoflowNodeRun *run = goflow_run(frame, node);
 	MemoryContext old = MemoryContextSwitchTo(ex->writes->context);
@@ -935,15 +964,12 @@ write_journal(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, char st
 	run->ended_at = now;
 	if (run->attempt == 0)
 		run->attempt = 1;
-	if (run->seq == 0)
-		run->seq = ++ex->now.seq;
 	row->execution_id = ex->row->id;
 	row->frame = frame->id;
 	row->node = node->index;
 	row->attempt = run->attempt;
 	row->state = state;
 	row->port = run->port;
-	row->seq = run->seq;
 	row->started_at = started_at ? started_at : now;
 	row->finished_at = now;
 	row->duration = duration;
@@ -958,6 +984,8 @@ write_journal(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, char st
 		row->column_nulls = palloc(node->ncolumns * sizeof(bool));
 		memcpy(row->column_nulls, run->nulls, node->ncolumns * sizeof(bool));
 	}
+	row->retried = retried;
+	goflow_history_end(ex, frame, node, row);
 	goflow_writes_add(ex->writes, GOFLOW_WRITE_NODE, row);
 	MemoryContextSwitchTo(old);
 }
@@ -974,15 +1002,9 @@ goflow_execution_record(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *nod
 	GoflowTrackerKind kind;
 
 	run->state = state;
-	write_journal(ex, frame, node, state, started_at, duration, error);
 	switch (state)
 	{
 		case GOFLOW_NODE_COMPLETED:
-			if (run->rows)
-				goflow_rows_store(ex, frame, node, run->attempt, node->row_columns,
-								  node->nrow_columns, run->rows);
-			if (node->compensate)
-				goflow_compensate_note(ex, frame, node);
 			frame->now.completed++;
 			ex->now.completed++;
 			kind = GOFLOW_TRACKER_COMPLETED;
@@ -999,6 +1021,12 @@ goflow_execution_record(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *nod
 			break;
 	}
 	frame->now.open--;
+	write_journal(ex, frame, node, state, started_at, duration, error, false);
+	if (state == GOFLOW_NODE_COMPLETED && run->rows)
+		goflow_rows_store(ex, frame, node, run->attempt, node->row_columns, node->nrow_columns,
+						  run->rows);
+	if (state == GOFLOW_NODE_COMPLETED && node->compensate)
+		goflow_compensate_note(ex, frame, node);
 	track_ended(ex, kind);
 }
 
@@ -1006,5 +1034,5 @@ void
 goflow_execution_record_attempt(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node,
 								TimestampTz started_at, int duration, Jsonb *error)
 {
-	write_journal(ex, frame, node, GOFLOW_NODE_FAILED, started_at, duration, error);
+	write_journal(ex, frame, node, GOFLOW_NODE_FAILED, started_at, duration, error, true);
 }

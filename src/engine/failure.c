@@ -88,7 +88,10 @@ try_again(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, const Goflo
 	GoflowPending *pending;
 
 	run->attempt++;
-	run->seq = 0;
+	run->offered = goflow_history_offered(ex, frame, node, run->attempt);
+	run->seq = run->offered ? run->offered->seq : 0;
+	run->end_seq = 0;
+	run->row = NULL;
 	run->values = NULL;
 	run->output = NULL;
 	run->rows = NULL;
@@ -174,6 +177,7 @@ goflow_failure_apply(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 		frame->now.open++;
 		frame->now.failed--;
 		ex->now.failed--;
+		goflow_history_retried(ex, run);
 		try_again(ex, frame, node, retry);
 	}
 	else if (effective_on_error(node) <= GOFLOW_ON_ERROR_FAIL)

@@ -136,6 +136,7 @@ goflow_frame_start(GoflowExecution *ex, GoflowFrame *parent, GoflowNode *owner, 
 		MemoryContextSwitchTo(old);
 	}
 	pending->now.live++;
+	goflow_history_frame(ex, frame, goflow_run(parent, owner)->attempt);
 	goflow_frame_begin(ex, frame);
 	return frame;
 }

@@ -91,6 +91,7 @@ goflow_engine_run_inline(GoflowExecutionRow *row, bool raise)
 	row->state = ex->now.state;
 	row->started_at = ex->row->started_at;
 	row->finished_at = GetCurrentTimestamp();
+	row->last_seq = ++ex->now.seq;
 	if (ex->now.output)
 		row->output = DatumGetJsonbPCopy(JsonbPGetDatum(ex->now.output));
 	if (ex->now.error)

@@ -231,14 +231,15 @@ goflow_variable_assign(GoflowExecution *ex, GoflowFrame *frame, int variable, Go
 
 	row->execution_id = ex->row->id;
 	row->variable = variable;
-	row->seq = ++ex->now.seq;
+	/* in node mode: its driver will give it a number */
+	row->seq = ex->is_driver || ex->is_inline ? ++ex->now.seq : -goflow_run(frame, node)->seq;
 	row->frame = owner->id;
 	row->node = node ? node->index : -1;
 	row->assigned_at = GetCurrentTimestamp();
-	row->is_shared = ex->is_shared;
 	if (!isnull)
 		row->value = goflow_value_encode(field, value);
 	goflow_writes_add(ex->writes, GOFLOW_WRITE_VARIABLE, row);
+	goflow_history_assigned(ex, row);
 
 	/* a loop may assign it for ever; but a rolled-back segment has the old value again */
 	if (!is_by_value && !owner->now.variable_nulls[at])

@@ -348,6 +348,7 @@ goflow_retry_begin(GoflowExecution *ex)
 	GoflowBody *body = ex->definition->body;
 	int			n = Max(body->nnodes, 1);
 	Retry		retry = {.ex = ex, .body = body};
+	TimestampTz started_at;
 	bool		closed = is_closed(&ex->row->id);
 	List	   *compensations = goflow_compensations_read(&ex->row->id);
 
@@ -361,9 +362,12 @@ goflow_retry_begin(GoflowExecution *ex)
 	read_journal(&retry);
 	if (closed)
 		decide(&retry, compensations);
+	started_at = ex->row->started_at;
 	if (never_began(ex))
 		ex->row->started_at = 0;
 	goflow_execution_load_state(ex, NULL, 0);
+	goflow_history_watch(ex);
+	goflow_history_restart(ex, started_at);
 	if (closed)
 		go_on(&retry, compensations);
 

@@ -144,6 +144,10 @@ run_node(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 	run->state = GOFLOW_NODE_RUNNING;
 	if (run->attempt == 0)
 		run->attempt = 1;
+	goflow_history_start(ex, run);
+	/* one that goes on after a delay began before it */
+	if (run->pending && run->pending->now.row.kind == GOFLOW_PENDING_DELAY)
+		started_at = run->pending->now.row.started_at;
 	/* what a retry waited for has come */
 	if (run->pending && run->pending->now.row.kind == GOFLOW_PENDING_RETRY)
 		goflow_pending_end(ex, run->pending);
@@ -310,7 +314,7 @@ offer(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 	run->state = GOFLOW_NODE_RUNNING;
 	run->to_offer = true;
 	run->attempt = Max(run->attempt, 1);
-	run->seq = ++ex->now.seq;
+	goflow_history_offer(ex, frame, node);
 }
 
 /* Runs nodes until none is ready or the budget is spent, or one only. */

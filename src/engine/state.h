@@ -18,6 +18,7 @@
  *	evaluate.c	plans of SQL texts and expressions; coercion
  *	insert.c	plain INSERT ... VALUES without the executor
  *	node.c		what each simple node type does
+ *	history.c	numbers and events: what happened, in order
  *	data.c		map, filter, reduce, merge, split; items of loops
  *	rows.c		rows in chunks, of many-row nodes and loops
  *	value.c		text form of typed values, and jsonb of them
@@ -85,7 +86,11 @@ typedef struct GoflowNodeRun
 	int16		attempt;		/* 1 for the first; 0: none yet */
 	int16		past_attempts;	/* those before the execution was retried */
 	int16		port;			/* port taken, -1: none */
-	int32		seq;
+	int32		seq;			/* number of its start; 0: none yet */
+	int32		end_seq;		/* number of its end */
+	GoflowOfferedRow *offered;	/* it was handed to the workers, or NULL */
+	GoflowNodeRow *row;			/* as it was read, or NULL */
+	TimestampTz began_at;		/* of one that is cancelled while it waits, or 0 */
 	TimestampTz ended_at;
 	Datum	   *values;			/* of its columns; NULL until decoded or run */
 	bool	   *nulls;
@@ -146,6 +151,7 @@ typedef struct GoflowFrameState
 	Jsonb	   *output;			/* "output" of its body, or "collect"; NULL: neither */
 	GoflowFrameTask task;
 	bool		ended;			/* its owner has been told */
+	bool		told;			/* a journal row says whose frame it is */
 	bool		dirty;
 } GoflowFrameState;
 
@@ -155,6 +161,8 @@ struct GoflowFrame
 	GoflowBody *body;
 	GoflowFrame *parent;		/* NULL: frame 0 */
 	int64		iteration;
+	int32		seq;			/* number of its start, of a loop's */
+	TimestampTz started_at;		/* the same */
 	MemoryContext context;		/* dies with the frame */
 	uint64		segment;		/* in which it was made */
 	bool		stored;			/* has a row, at tid */
@@ -178,7 +186,9 @@ typedef struct GoflowVarying
 	int			past_completed; /* of frames that have gone */
 	int			past_failed;
 	int			past_skipped;
-	int32		seq;
+	int32		seq;			/* number of the last event */
+	int			told_total;		/* as the journal has it; -1: not known */
+	int			nevents;		/* to be published */
 	int32		next_frame;
 	int			tasks;			/* frames that have one */
 	List	   *inbox;			/* GoflowSignalRow *, not consumed, to be used when it was read */
@@ -221,11 +231,18 @@ typedef struct GoflowExecution
 	bool		careful;		/* a subtransaction per node */
 	bool		alone;			/* a transaction per node, after an error of a whole batch */
 	bool		is_inline;		/* run() */
-	bool		is_shared;		/* others may run nodes of it at the same time */
 	bool		started;		/* its first segment is done */
 	bool		is_others;		/* belongs to another database, or to another role by now */
 	bool		inactive;		/* that, or was finished, when it was loaded */
+	bool		is_driver;		/* this process has the claim */
 	bool		must_commit;	/* nothing more may run before what is buffered is stored */
+	List	   *offered;		/* GoflowOfferedRow *, read or made */
+	List	   *unseen;			/* GoflowNodeRow * that no driver has numbered */
+	uint32		watched;		/* GOFLOW_EVENT_BIT() of what somebody listens to */
+	uint32		to_channels;	/* the same, on public channels */
+	GoflowEvent *events;		/* to be published after the commit */
+	int			max_events;
+	int32		published;		/* events up to this number have been, or were not wanted */
 	List	   *withdrawn;		/* GoflowInstance * cancelled while running, told after commit */
 	const char *cancel_reason;	/* with cancel_requested */
 	bool		cancel_requested;
@@ -240,6 +257,34 @@ typedef struct GoflowExecution
 
 /* A node in a frame: what most of the engine's functions are about. */
 #define goflow_run(frame, node) (&(frame)->now.runs[(node)->position])
+
+/* ---- history.c ---- */
+
+/* Numbers the start of a node, once. */
+extern void goflow_history_start(GoflowExecution *ex, GoflowNodeRun *run);
+
+/* Numbers the end of a node; its row is complete but for that. */
+extern void goflow_history_end(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node,
+							   GoflowNodeRow *row);
+extern void goflow_history_frame(GoflowExecution *ex, GoflowFrame *frame, int attempt);
+extern void goflow_history_offer(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
+extern void goflow_history_begun(GoflowExecution *ex, const GoflowPendingRow *row);
+extern void goflow_history_assigned(GoflowExecution *ex, const GoflowVariableRow *row);
+extern void goflow_history_finish(GoflowExecution *ex);
+
+/* It has finished and goes on: what its row has of the end is kept.  started_at: before. */
+extern void goflow_history_restart(GoflowExecution *ex, TimestampTz started_at);
+
+/* By the driver, after loading: numbers what ended in node mode since it was driven last. */
+extern void goflow_history_see(GoflowExecution *ex);
+extern void goflow_history_retried(GoflowExecution *ex, GoflowNodeRun *run);
+extern GoflowOfferedRow *goflow_history_offered(GoflowExecution *ex, GoflowFrame *frame,
+												GoflowNode *node, int attempt);
+
+extern void goflow_history_watch(GoflowExecution *ex);
+
+/* After the commit: hands to the ring what somebody listens to. */
+extern void goflow_history_publish(GoflowExecution *ex, char old_state);
 
 /* ---- execution.c ---- */
 
@@ -491,7 +536,6 @@ extern Tuplestorestate *goflow_items_collect(GoflowExecution *ex, GoflowFrame *f
 extern TupleDesc goflow_items_descriptor(const GoflowField *fields, int nfields);
 
 /* ---- rows.c ---- */
-#define GOFLOW_CHUNK_ROWS 256
 extern void goflow_rows_store(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, int attempt,
 							  const GoflowField *fields, int nfields, Tuplestorestate *rows);
 extern void goflow_rows_load(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, int attempt,

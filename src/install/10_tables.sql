@@ -39,6 +39,7 @@ CREATE TABLE goflow.execution (
 	parent       uuid,
 	input        text[] NOT NULL,      -- the declared inputs in order, in text form
 	trigger      text[],               -- trigger.*: node, event, table
+	last_seq     int,                  -- number of the event of its end
 	output       jsonb,
 	error        jsonb,
 	home         uuid NOT NULL,        -- the database whose it is: goflow.home
@@ -48,6 +49,21 @@ CREATE TABLE goflow.execution (
 -- What is alive: read at recovery only.
 CREATE INDEX execution_live ON goflow.execution (execution_id) WHERE finished_at IS NULL;
 CREATE INDEX execution_workflow ON goflow.execution (workflow_id);
+
+-- Ends that were not the last: the execution was retried after them.
+CREATE TABLE goflow.past_end (
+	execution_id   uuid NOT NULL,
+	seq            int NOT NULL,       -- number of the end
+	state          "char" NOT NULL,
+	started_at     timestamptz,
+	finished_at    timestamptz NOT NULL,
+	output         jsonb,
+	error          jsonb,
+	restarted_seq  int NOT NULL,       -- number of the start after it
+	restarted_at   timestamptz NOT NULL,
+	counts         int[] NOT NULL,     -- then: total, completed, failed, skipped
+	PRIMARY KEY (execution_id, seq)
+);
 
 -- Idempotency keys of start(): unique per workflow, role and key.
 CREATE TABLE goflow.start_key (
@@ -63,6 +79,9 @@ CREATE INDEX start_key_execution ON goflow.start_key (execution_id);
 -- has one entry in its columns, and those that a driver made after it in the same
 -- transaction in "more" (src/store/entry.c), for an index tuple per node costs
 -- more than the node.  goflow.node_state has them one by one.
+-- What happens in an execution is numbered by its driver, one after the other
+-- (src/engine/history.c).  A row that a worker in node mode wrote has its last
+-- number from the driver that saw it first.
 CREATE TABLE goflow.journal (
 	execution_id uuid NOT NULL,
 	frame        int NOT NULL,         -- 0: the workflow's own body
@@ -70,15 +89,20 @@ CREATE TABLE goflow.journal (
 	attempt      smallint NOT NULL,
 	state        "char" NOT NULL,
 	port         smallint,             -- the port taken, of nodes that have ports
-	seq          int NOT NULL,         -- order of events within the execution
+	seq          int NOT NULL,         -- number of its start, or of a skipped one's only event
 	duration     int NOT NULL,         -- microseconds the node itself took
 	started_at   timestamptz NOT NULL,
 	finished_at  timestamptz,          -- NULL: duration after started_at
+	end_seq      int,                  -- number of its end; NULL: it follows its start; 0: not seen yet
+	total        int,                  -- nodes of the execution, where that has changed
+	queued_at    timestamptz,          -- when it was handed to the workers, of one in node mode
+	retried      boolean,              -- true: another attempt follows
 	output       text[],               -- its columns in text form
 	error        jsonb,
 	more         int[],                -- seven numbers per entry: frame, node and attempt, state and
 	                                   -- port, seq, start after started_at, duration, end in "outputs"
 	outputs      text[],               -- the columns of those entries, one after the other
+	facts        int[],                -- what is not so of every entry (src/store/entry.c)
 	PRIMARY KEY (execution_id, frame, node, attempt)
 );
 
@@ -97,6 +121,17 @@ SELECT j.execution_id, more[i + 1], (more[i + 2] & 65535)::smallint, (more[i + 2
 	nullif(outputs[coalesce(more[i], 0) + 1 : more[i + 7]], '{}'), NULL
 FROM goflow.journal j CROSS JOIN LATERAL generate_series(0, cardinality(more) - 7, 7) i;
 
+-- Nodes that were handed to the workers, and whose end their driver has not seen.
+CREATE TABLE goflow.offered (
+	execution_id uuid NOT NULL,
+	seq          int NOT NULL,         -- number of its start
+	frame        int NOT NULL,
+	node         smallint NOT NULL,
+	attempt      smallint NOT NULL,
+	offered_at   timestamptz NOT NULL,
+	PRIMARY KEY (execution_id, seq)
+);
+
 -- Rows of many-row nodes, in chunks: two-dimensional, row by column.
 CREATE TABLE goflow.node_rows (
 	execution_id uuid NOT NULL,
@@ -112,7 +147,7 @@ CREATE TABLE goflow.node_rows (
 CREATE TABLE goflow.variable (
 	execution_id uuid NOT NULL,
 	variable     smallint NOT NULL,    -- number of the variable in the definition
-	seq          int NOT NULL,
+	seq          int NOT NULL,         -- negative: by the node that started with this number, not seen yet
 	frame        int NOT NULL,         -- whose variable it is
 	node         smallint,             -- NULL: its first value
 	assigned_at  timestamptz NOT NULL,
@@ -129,6 +164,7 @@ CREATE TABLE goflow.pending (
 	attempt      smallint NOT NULL,
 	kind         "char" NOT NULL,      -- d: delay, r: retry, b: bodies, w: sub-workflow, t: timeout, s: signal, a: approval, k: task
 	started_at   timestamptz NOT NULL,
+	seq          int NOT NULL,         -- number of its start; 0: it is to start again
 	due_at       timestamptz,          -- the moment waited for, or the node's timeout
 	child        uuid,                 -- of a sub-workflow
 	count        bigint NOT NULL,      -- iterations of a loop; -1: not known
@@ -151,6 +187,8 @@ CREATE TABLE goflow.frame (
 	node         smallint NOT NULL,    -- whose body it is
 	part         smallint NOT NULL,    -- which of its bodies
 	iteration    bigint NOT NULL,      -- of a loop, from 1
+	seq          int NOT NULL,         -- number of its start; 0: not of a loop
+	started_at   timestamptz,
 	unwind       "char" NOT NULL,      -- how it is being ended; 0: it is not
 	target       smallint,
 	error        jsonb,                -- error.* in a catch, or what it is being ended with
@@ -207,7 +245,7 @@ CREATE TABLE goflow.row_trigger (
 DO $$
 DECLARE t text;
 BEGIN
-	FOREACH t IN ARRAY ARRAY['workflow','start_grant','execution','start_key','journal',
+	FOREACH t IN ARRAY ARRAY['workflow','start_grant','execution','start_key','past_end','journal','offered',
 							 'node_rows','variable','pending','frame','collected',
 							 'compensation','request','row_trigger'] LOOP
 		EXECUTE pg_catalog.format('ALTER TABLE goflow.%I ENABLE ROW LEVEL SECURITY', t);
@@ -224,6 +262,8 @@ COMMENT ON TABLE goflow.execution IS 'Every execution.';
 COMMENT ON TABLE goflow.start_key IS 'Idempotency keys of start().';
 COMMENT ON TABLE goflow.journal IS 'Every node instance and attempt that ended, several to a row.';
 COMMENT ON VIEW goflow.node_state IS 'The journal, with a row per node instance and attempt.';
+COMMENT ON TABLE goflow.past_end IS 'Ends of executions that were retried after them.';
+COMMENT ON TABLE goflow.offered IS 'Nodes that workers have, or will take.';
 COMMENT ON TABLE goflow.node_rows IS 'Rows of many-row nodes.';
 COMMENT ON TABLE goflow.variable IS 'Every assignment to a variable.';
 COMMENT ON TABLE goflow.pending IS 'Node instances that have begun and not ended.';

@@ -5,6 +5,7 @@
  *	tracker.c	a slot per live execution in shared memory, lock-free
  *	ring.c		the bounded ring of messages between workers and the scheduler
  *	channel.c	who listens: channels somebody asked for
+ *	subscription.c	who subscribes to what
  */
 #ifndef GOFLOW_LIVE_H
 #define GOFLOW_LIVE_H
@@ -70,8 +71,7 @@ extern void goflow_tracker_forget(Oid database);
 extern int	goflow_tracker_used(void);
 
 /*
- * Messages.  After its commit a driver publishes what changed; nothing is made
- * when nobody listens.  The scheduler drains the ring and sends.
+ * Events.  What happens in an execution, numbered from 1 by its driver.
  */
 typedef enum GoflowEventType
 {
@@ -79,43 +79,139 @@ typedef enum GoflowEventType
 	GOFLOW_EVENT_EXECUTION_COMPLETED,
 	GOFLOW_EVENT_EXECUTION_FAILED,
 	GOFLOW_EVENT_EXECUTION_CANCELLED,
+	GOFLOW_EVENT_NODE_STARTED,
+	GOFLOW_EVENT_NODE_COMPLETED,
+	GOFLOW_EVENT_NODE_FAILED,
+	GOFLOW_EVENT_NODE_SKIPPED,
+	GOFLOW_EVENT_VARIABLE_CHANGED,
+	GOFLOW_EVENT_CONDITION_EVALUATED,
+	GOFLOW_EVENT_LOOP_STARTED,
+	GOFLOW_EVENT_LOOP_ITERATION,
+	GOFLOW_EVENT_LOOP_COMPLETED,
 	GOFLOW_EVENT_PROGRESS_UPDATE
 } GoflowEventType;
 
-typedef struct GoflowMessage
+#define GOFLOW_EVENT_TYPES (GOFLOW_EVENT_PROGRESS_UPDATE + 1)
+#define GOFLOW_EVENT_BIT(type) (UINT32_C(1) << (type))
+#define GOFLOW_EVENTS_ALL (GOFLOW_EVENT_BIT(GOFLOW_EVENT_TYPES) - 1)
+#define GOFLOW_EVENTS_LIFECYCLE (GOFLOW_EVENT_BIT(GOFLOW_EVENT_NODE_STARTED) - 1)
+
+typedef struct GoflowEvent
 {
-	Oid			database;
-	pg_uuid_t	execution_id;
-	int32		workflow_id;
+	int32		number;
 	GoflowEventType type;
-	char		state;			/* GoflowExecutionState */
+	char		state;			/* of what it is about */
 	TimestampTz at;
-	int32		total;
+	int32		frame;
+	int16		node;			/* index in the definition; -1: none */
+	int16		attempt;		/* of the node; 0: none */
+	int16		variable;		/* index in the definition; -1: none */
+	int16		port;			/* condition_evaluated: the one taken */
+	int32		duration;		/* of a node that ended, in microseconds; -1: it did not begin */
+	int32		inner;			/* loop_iteration: the frame of the iteration */
+	int32		source;			/* the same: the frame of the node that gives the items */
+	int64		iteration;		/* the same: from 1; loop_completed: how many there were */
+	int32		total;			/* progress_update */
 	int32		completed;
 	int32		failed;
 	int32		skipped;
 	int32		percent;		/* in hundredths */
+} GoflowEvent;
+
+extern const char *const goflow_event_names[GOFLOW_EVENT_TYPES];
+
+/*
+ * Messages.  After its commit a driver publishes the events that somebody
+ * listens to.  The scheduler drains the ring and sends.
+ */
+#define GOFLOW_MAX_SUBSCRIPTIONS 256
+
+typedef struct GoflowMessage
+{
+	Oid			database;
+	int32		workflow_id;
+	pg_uuid_t	execution_id;
+	char		workflow[NAMEDATALEN];	/* its name */
+	uint64		ticket;			/* its place in the ring, given there */
+	uint64		lsn;			/* of the commit that it tells of */
+	uint64		targets[GOFLOW_MAX_SUBSCRIPTIONS / 64];	/* slots of subscriptions */
+	GoflowEvent event;
 } GoflowMessage;
 
 /* ---- ring.c: publish never blocks; it drops and counts ---- */
-extern void goflow_message_publish(const GoflowMessage *message);
+
+/* Who has published wakes the scheduler then: goflow_scheduler_wake_message(). */
+extern void goflow_message_publish(GoflowMessage *message);
 extern uint64 goflow_message_position(void);
 extern bool goflow_message_take(pg_atomic_uint64 *position, Oid database, GoflowMessage *message);
 extern uint64 goflow_message_dropped(void);
 
-/* ---- channel.c: an id of zeros stands for the public channel ---- */
+/*
+ * ---- channel.c ----
+ *
+ * Public channels: "goflow", "goflow_" and an execution's id, and
+ * "goflow_workflow_" and a workflow's name.  A key of zeros is the first one.
+ */
 #define GOFLOW_PUBLIC_CHANNEL "goflow"
 #define GOFLOW_CHANNEL_TRANCHE "goflow channels"
 
-/* Anybody in this database listening to this execution, or to all of them? */
-extern bool goflow_channel_wanted(const pg_uuid_t *execution_id);
-extern bool goflow_channel_execution_wanted(const pg_uuid_t *execution_id);
-extern bool goflow_channel_public_wanted(Oid database);
+typedef struct GoflowChannelKey
+{
+	uint8		data[UUID_LEN];
+} GoflowChannelKey;
 
-extern bool goflow_channel_parse(const char *channel, pg_uuid_t *execution_id);
-extern void goflow_channel_name(const pg_uuid_t *execution_id, char name[NAMEDATALEN]);
+extern GoflowChannelKey goflow_channel_of_all(void);
+extern GoflowChannelKey goflow_channel_of_execution(const pg_uuid_t *execution_id);
+extern GoflowChannelKey goflow_channel_of_workflow(const char *workflow);
+extern bool goflow_channel_parse(const char *channel, GoflowChannelKey *key);
+extern void goflow_channel_execution_name(const pg_uuid_t *execution_id, char name[NAMEDATALEN]);
+extern void goflow_channel_workflow_name(const char *workflow, char name[NAMEDATALEN]);
+
+/* Does anybody in this database listen to it? */
+extern bool goflow_channel_wanted(GoflowChannelKey key);
+
+/* The types of events of an execution that go to channels somebody listens to. */
+extern uint32 goflow_channel_watched(const pg_uuid_t *execution_id, const char *workflow);
+
 extern void goflow_channel_prepare(void);	/* before the commit of a LISTEN */
-extern void goflow_channel_listen(const pg_uuid_t *execution_id);	/* at its commit */
-extern void goflow_channel_unlisten(const pg_uuid_t *execution_id); /* NULL: all */
+extern void goflow_channel_listen(const GoflowChannelKey *key); /* at its commit */
+extern void goflow_channel_unlisten(const GoflowChannelKey *key);	/* NULL: all */
+
+/* ---- subscription.c ---- */
+#define GOFLOW_SUBSCRIPTION_NODES 1024
+
+typedef struct GoflowSubscription
+{
+	int			pid;			/* of its session */
+	bool		is_active;
+	Oid			database;
+	Oid			role;			/* it sees what this role may see */
+	char		channel[NAMEDATALEN];
+	TimestampTz created_at;
+	uint64		first_ticket;	/* messages before it are not for it */
+
+	/* what it wants */
+	bool		has_execution;
+	pg_uuid_t	execution_id;
+	char		workflow[NAMEDATALEN];	/* "": any */
+	uint32		types;			/* GOFLOW_EVENT_BIT() */
+	bool		variables;		/* with a snapshot of the variables */
+	char		nodes[GOFLOW_SUBSCRIPTION_NODES];	/* paths, each with a zero byte; "": any */
+} GoflowSubscription;
+
+extern Size goflow_subscription_shmem_size(void);
+extern void goflow_subscription_shmem_init(void);
+extern void goflow_subscription_open(GoflowSubscription *wanted);
+extern bool goflow_subscription_close(const char *channel);
+extern uint32 goflow_subscription_watched(const pg_uuid_t *execution_id, const char *workflow,
+										  Oid run_as);
+extern bool goflow_subscription_wants(const GoflowSubscription *sub, const pg_uuid_t *execution_id,
+									  const char *workflow, GoflowEventType type, const char *node);
+extern bool goflow_subscription_targets(GoflowMessage *message, const char *workflow,
+										const char *node);
+extern int	goflow_subscription_slots(void);
+extern bool goflow_subscription_read(int slot, GoflowSubscription *sub, uint64 *sent, uint64 *dropped);
+extern void goflow_subscription_count(int slot, uint64 sent, uint64 dropped);
+extern void goflow_subscription_count_dropped(const GoflowMessage *message);
 
 #endif							/* GOFLOW_LIVE_H */

@@ -11,7 +11,8 @@
  *	slot.c		worker slots and the nodes in them; cancelling
  *	wake.c		what a transaction will push or wake when it commits
  *	launcher.c	the one static process: starts schedulers and workers
- *	scheduler.c	one per database: recovery, timers, sending of messages
+ *	scheduler.c	one per database: recovery, timers
+ *	send.c		the scheduler's sending of messages
  *	worker.c	main loop of a worker: takes work from its pool, calls the engine
  *	waiter.c	backends that wait for an execution
  *	speed.c		learned speed of nodes
@@ -195,7 +196,7 @@ extern bool goflow_utility_seen;
 
 /* ---- what others call of the processes ---- */
 
-/* A message of this database is in the ring (live/ring.c). */
+/* There are messages of this database in the ring (live/ring.c). */
 extern void goflow_scheduler_wake_message(Oid database);
 
 extern PGDLLEXPORT void goflow_launcher_main(Datum arg);

@@ -24,9 +24,7 @@
  * Approvals and tasks that are new, or that a moment makes worth telling of, are
  * found with the timers, and told of at once.
  *
- * Messages.  It takes its database's from the ring and sends them, in short
- * transactions of its own that wait for no disk, to channels that somebody
- * listens to, while less than half of the notification queue is used.
+ * Messages.  send.c.
  *
  * With nothing due for goflow.scheduler_idle_timeout, or at once if the server
  * has no room for goflow's other processes, it exits; what the entry
@@ -40,9 +38,7 @@
 #include <signal.h>
 
 #include "access/xact.h"
-#include "catalog/pg_type.h"
 #include "commands/async.h"
-#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -51,24 +47,18 @@
 #include "storage/latch.h"
 #include "storage/sinval.h"
 #include "tcop/tcopprot.h"
-#include "utils/builtins.h"
-#include "utils/datetime.h"
-#include "utils/fmgroids.h"
 #include "utils/guc.h"
-#include "utils/json.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 #include "utils/wait_event.h"
 
+#include "engine/engine.h"
 #include "live/live.h"
 #include "store/store.h"
 
-/* Rows that one transaction reads, messages that one sends. */
+/* Rows that one transaction reads. */
 #define PAGE 500
-
-/* Part of the server's notification queue that goflow leaves to others. */
-#define MAX_QUEUE_USAGE 0.5
 
 /* Between the moment that a row is made with and its commit, at most, for it to be told of. */
 #define COMMIT_LAG (2 * USECS_PER_SEC)
@@ -90,8 +80,8 @@ leave_database(void)
 }
 
 /* Exits if goflow is not, or no longer, in this database. */
-static void
-begin_transaction(void)
+void
+goflow_scheduler_begin(void)
 {
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
@@ -104,8 +94,8 @@ begin_transaction(void)
 	}
 }
 
-static void
-end_transaction(void)
+void
+goflow_scheduler_end(void)
 {
 	PopActiveSnapshot();
 	CommitTransactionCommand();
@@ -156,26 +146,53 @@ begin_scan_locked(TimestampTz now)
 		db->timers_done = db->next_due = DT_NOBEGIN;	/* restored timers as well */
 }
 
-/* Those whose role was dropped fail; InvalidOid stands for it from then on. */
-static void
+/*
+ * Those whose role was dropped fail; InvalidOid stands for it from then on.
+ * Returns what is to be told of them.
+ */
+static List *
 fail_roleless(GoflowLiveRow *rows, int n)
 {
-	for (int i = 0; i < n; i++)
-		if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(rows[i].role)))
-		{
-			GoflowExecutionRow *row = goflow_execution_read(&rows[i].execution_id);
+	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
+	List	   *messages = NIL;
 
-			goflow_schedule_fail_roleless(&rows[i].execution_id);
-			if (row)
-				goflow_wake_parent(row->parent);
-			rows[i].role = InvalidOid;
+	for (int i = 0; i < n; i++)
+	{
+		GoflowExecutionRow *row;
+		bool		was_live;
+
+		if (SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(rows[i].role)))
+			continue;
+		row = goflow_execution_read(&rows[i].execution_id);
+		was_live = row && !goflow_execution_is_finished(row->state);
+		goflow_schedule_fail_roleless(&rows[i].execution_id);
+		rows[i].role = InvalidOid;
+		row = goflow_execution_read(&rows[i].execution_id);
+		if (row)
+			goflow_wake_parent(row->parent);
+		if (row && was_live)
+		{
+			GoflowMessage *message = MemoryContextAlloc(TopMemoryContext, sizeof(GoflowMessage));
+
+			goflow_history_ended(row, goflow_workflow_name(row->workflow_id), message);
+			MemoryContextSwitchTo(TopMemoryContext);
+			messages = lappend(messages, message);
+			MemoryContextSwitchTo(TopTransactionContext);
 		}
+	}
+	MemoryContextSwitchTo(old);
+	return messages;
 }
 
 /* After the commit. */
 static void
-tell_of_roleless(const GoflowLiveRow *rows, int n)
+tell_of_roleless(const GoflowLiveRow *rows, int n, List *messages)
 {
+	ListCell   *lc;
+
+	foreach(lc, messages)
+		goflow_history_publish_ended(lfirst(lc));
+	list_free_deep(messages);
 	for (int i = 0; i < n; i++)
 		if (!OidIsValid(rows[i].role))
 		{
@@ -207,6 +224,7 @@ scan_page(void)
 	GoflowLiveRow rows[PAGE];
 	TimestampTz now = GetCurrentTimestamp();
 	pg_uuid_t	position;
+	List	   *failed;
 	int			n;
 	int			pushed;
 
@@ -222,11 +240,11 @@ scan_page(void)
 	position = db->scan_position;
 	goflow_unlock();
 
-	begin_transaction();
+	goflow_scheduler_begin();
 	n = goflow_schedule_live(&position, scan_waiting, rows, PAGE);
-	fail_roleless(rows, n);
-	end_transaction();
-	tell_of_roleless(rows, n);
+	failed = fail_roleless(rows, n);
+	goflow_scheduler_end();
+	tell_of_roleless(rows, n, failed);
 
 	goflow_lock(LW_EXCLUSIVE);
 	pushed = push_rows_locked(rows, n);
@@ -252,9 +270,9 @@ purge_page(void)
 {
 	if (!goflow_retention_wants_page())
 		return false;
-	begin_transaction();
+	goflow_scheduler_begin();
 	goflow_retention_page();
-	end_transaction();
+	goflow_scheduler_end();
 	return true;
 }
 
@@ -274,8 +292,8 @@ announce_waits(TimestampTz now)
 	ListCell   *lc;
 	bool		has_room;
 
-	begin_transaction();
-	has_room = DatumGetFloat8(OidFunctionCall0(F_PG_NOTIFICATION_QUEUE_USAGE)) < MAX_QUEUE_USAGE;
+	goflow_scheduler_begin();
+	has_room = goflow_send_has_room();
 	foreach(lc, goflow_waits_announce(since, now, &next))
 	{
 		GoflowAnnouncement *announcement = lfirst(lc);
@@ -283,7 +301,7 @@ announce_waits(TimestampTz now)
 		if (has_room && (goflow_public_events || !announcement->is_public))
 			Async_Notify(announcement->channel, announcement->payload);
 	}
-	end_transaction();
+	goflow_scheduler_end();
 	if (next > now)
 		looked_at = now;		/* else there are more */
 	return next;
@@ -320,15 +338,16 @@ push_due(void)
 
 	do
 	{
+		List	   *failed;
 		int			pushed;
 
-		begin_transaction();
+		goflow_scheduler_begin();
 		n = goflow_schedule_due(&position, now, rows, positions, PAGE, &more);
-		fail_roleless(rows, n);
+		failed = fail_roleless(rows, n);
 		if (!more)
 			next = goflow_schedule_next_due(now);
-		end_transaction();
-		tell_of_roleless(rows, n);
+		goflow_scheduler_end();
+		tell_of_roleless(rows, n, failed);
 
 		goflow_lock(LW_EXCLUSIVE);
 		pushed = push_rows_locked(rows, n);
@@ -348,105 +367,6 @@ push_due(void)
 	db->next_due = Min(db->next_due, next);
 	db->timers_done = db->next_due <= now ? db->next_due - 1 : now;
 	goflow_unlock();
-	return true;
-}
-
-/* ---- messages ---- */
-
-static const char *
-event_name(GoflowEventType type)
-{
-	switch (type)
-	{
-		case GOFLOW_EVENT_EXECUTION_STARTED:
-			return "execution_started";
-		case GOFLOW_EVENT_EXECUTION_COMPLETED:
-			return "execution_completed";
-		case GOFLOW_EVENT_EXECUTION_FAILED:
-			return "execution_failed";
-		case GOFLOW_EVENT_EXECUTION_CANCELLED:
-			return "execution_cancelled";
-		case GOFLOW_EVENT_PROGRESS_UPDATE:
-			return "progress_update";
-	}
-	elog(ERROR, "unknown event type %d", type);
-}
-
-/* Ids, states and numbers only: anybody may listen. */
-static char *
-payload_of(const GoflowMessage *message)
-{
-	StringInfoData payload;
-	char		at[MAXDATELEN + 1];
-
-	initStringInfo(&payload);
-	JsonEncodeDateTime(at, TimestampTzGetDatum(message->at), TIMESTAMPTZOID, NULL);
-	appendStringInfo(&payload,
-					 "{\"execution\":\"%s\",\"event\":\"%s\",\"state\":\"%s\","
-					 "\"total\":%d,\"completed\":%d,\"failed\":%d,\"skipped\":%d,"
-					 "\"percent\":%d.%02d,\"at\":\"%s\"}",
-					 DatumGetCString(DirectFunctionCall1(uuid_out,
-														 UUIDPGetDatum(&message->execution_id))),
-					 event_name(message->type), goflow_state_name(message->state),
-					 message->total, message->completed, message->failed, message->skipped,
-					 message->percent / 100, message->percent % 100, at);
-	return payload.data;
-}
-
-static void
-send_message(const GoflowMessage *message, bool has_room)
-{
-	bool		to_execution = goflow_channel_execution_wanted(&message->execution_id);
-	bool		to_public = message->type != GOFLOW_EVENT_PROGRESS_UPDATE &&
-		goflow_channel_public_wanted(MyDatabaseId);
-	char		channel[NAMEDATALEN];
-	char	   *payload;
-
-	if (!to_execution && !to_public)
-		return;
-	goflow_lock(LW_EXCLUSIVE);
-	if (has_room)
-		goflow_control->messages_sent++;
-	else
-		goflow_control->messages_unsent++;
-	goflow_unlock();
-	if (!has_room)
-		return;
-
-	payload = payload_of(message);
-	goflow_channel_name(&message->execution_id, channel);
-	if (to_public)
-		Async_Notify(GOFLOW_PUBLIC_CHANNEL, payload);
-	if (to_execution)
-		Async_Notify(channel, payload);
-}
-
-/* Sends what is in the ring for this database.  True if it did something. */
-static bool
-send_messages(void)
-{
-	GoflowDatabase *db = goflow_my_database;
-	GoflowMessage message;
-	bool		more = true;
-
-	if (pg_atomic_exchange_u32(&db->ring_pending, 0) == 0)
-		return false;
-	while (more)
-	{
-		bool		has_room;
-
-		begin_transaction();
-		has_room = DatumGetFloat8(OidFunctionCall0(F_PG_NOTIFICATION_QUEUE_USAGE)) <
-			MAX_QUEUE_USAGE;
-		for (int i = 0; i < PAGE && more; i++)
-		{
-			more = goflow_message_take(&db->ring_position, MyDatabaseId, &message);
-			if (more)
-				send_message(&message, has_room);
-		}
-		end_transaction();
-		CHECK_FOR_INTERRUPTS();
-	}
 	return true;
 }
 
@@ -530,8 +450,8 @@ goflow_scheduler_main(Datum arg)
 	BackgroundWorkerUnblockSignals();
 	connect_to_database();
 
-	begin_transaction();
-	end_transaction();
+	goflow_scheduler_begin();
+	goflow_scheduler_end();
 	goflow_lock(LW_EXCLUSIVE);
 	goflow_my_database->presence = GOFLOW_PRESENCE_PRESENT;
 	goflow_unlock();
@@ -544,7 +464,7 @@ goflow_scheduler_main(Datum arg)
 		worked = scan_page();
 		worked |= push_due();
 		worked |= purge_page();
-		worked |= send_messages();
+		worked |= goflow_send_messages();
 		if (worked)
 		{
 			worked_at = GetCurrentTimestamp();

@@ -51,6 +51,7 @@
 #include "storage/latch.h"
 #include "storage/lwlock.h"
 
+#include "live/live.h"
 #include "process/process.h"
 
 #define GOFLOW_MAX_DATABASES 1024
@@ -355,7 +356,7 @@ extern bool goflow_mark_is_suspect_locked(Oid database, const pg_uuid_t *executi
 extern void goflow_mark_acquit_locked(Oid database, const pg_uuid_t *execution_id, int node);
 
 /* ---- wake.c: used by utility.c ---- */
-extern void goflow_wake_channel(const pg_uuid_t *execution_id, bool listen);
+extern void goflow_wake_channel(const GoflowChannelKey *key, bool listen);
 extern void goflow_wake_no_channels(void);
 
 /* ---- utility.c ---- */
@@ -365,6 +366,14 @@ extern void goflow_utility_end_transaction(bool committed);
 extern void goflow_retention_due(void);
 extern bool goflow_retention_wants_page(void);
 extern void goflow_retention_page(void);
+
+/* ---- scheduler.c: a transaction of its own; the first exits if goflow has gone ---- */
+extern void goflow_scheduler_begin(void);
+extern void goflow_scheduler_end(void);
+
+/* ---- send.c ---- */
+extern bool goflow_send_messages(void);
+extern bool goflow_send_has_room(void);
 
 /* ---- launcher.c ---- */
 extern bool goflow_role_can_connect(Oid database, Oid role, const char **reason);

@@ -4,7 +4,8 @@
  *
  *	-	COMMIT PREPARED: the transaction's wake-ups were lost when it was
  *		prepared, so the scheduler searches the tables.
- *	-	LISTEN and UNLISTEN of goflow's channels, effective at commit.
+ *	-	LISTEN and UNLISTEN of goflow's channels, effective at commit.  UNLISTEN
+ *		of a subscription's channel ends it.
  *	-	Statements that need the database to themselves.  A connected process
  *		would make DROP DATABASE, its RENAME and SET TABLESPACE, and CREATE
  *		DATABASE ... TEMPLATE fail, and DROP EXTENSION goflow and its
@@ -213,7 +214,8 @@ typedef struct Afterwards
 	bool		listen;
 	bool		unlisten;
 	bool		unlisten_all;
-	pg_uuid_t	execution_id;
+	GoflowChannelKey channel;
+	char	   *unlistened;		/* its name, or NULL */
 } Afterwards;
 
 static void
@@ -229,12 +231,13 @@ decide(Node *statement, Afterwards *todo)
 			break;
 		case T_ListenStmt:
 			channel = ((ListenStmt *) statement)->conditionname;
-			todo->listen = goflow_channel_parse(channel, &todo->execution_id);
+			todo->listen = goflow_channel_parse(channel, &todo->channel);
 			break;
 		case T_UnlistenStmt:
 			channel = ((UnlistenStmt *) statement)->conditionname;
 			todo->unlisten_all = channel == NULL;
-			todo->unlisten = channel && goflow_channel_parse(channel, &todo->execution_id);
+			todo->unlistened = channel ? pstrdup(channel) : NULL;
+			todo->unlisten = channel && goflow_channel_parse(channel, &todo->channel);
 			break;
 		case T_DiscardStmt:
 			todo->unlisten_all = ((DiscardStmt *) statement)->target == DISCARD_ALL;
@@ -252,7 +255,9 @@ do_afterwards(const Afterwards *todo)
 	if (todo->listen)
 		goflow_channel_prepare();
 	if (todo->listen || todo->unlisten)
-		goflow_wake_channel(&todo->execution_id, todo->listen);
+		goflow_wake_channel(&todo->channel, todo->listen);
+	if (todo->unlisten_all || todo->unlistened)
+		(void) goflow_subscription_close(todo->unlistened);
 	if (todo->unlisten_all)
 		goflow_wake_no_channels();
 }

@@ -60,6 +60,7 @@ typedef struct Note
 	NoteKind	kind;
 	SubTransactionId subid;
 	pg_uuid_t	execution_id;
+	GoflowChannelKey channel;
 	Oid			role;
 	int			priority;
 	TimestampTz due_at;
@@ -157,10 +158,10 @@ send_unlocked(const Note *note)
 			goflow_slot_cancel_execution(MyDatabaseId, &note->execution_id);
 			break;
 		case NOTE_LISTEN:
-			goflow_channel_listen(&note->execution_id);
+			goflow_channel_listen(&note->channel);
 			break;
 		case NOTE_UNLISTEN:
-			goflow_channel_unlisten(&note->execution_id);
+			goflow_channel_unlisten(&note->channel);
 			break;
 		case NOTE_UNLISTEN_ALL:
 			goflow_channel_unlisten(NULL);
@@ -336,11 +337,11 @@ goflow_wake_database(void)
 	(void) add_note(NOTE_DATABASE);
 }
 
-/* LISTEN or UNLISTEN; an id of zeros stands for the public channel. */
+/* LISTEN or UNLISTEN of a public channel. */
 void
-goflow_wake_channel(const pg_uuid_t *execution_id, bool listen)
+goflow_wake_channel(const GoflowChannelKey *key, bool listen)
 {
-	add_note(listen ? NOTE_LISTEN : NOTE_UNLISTEN)->execution_id = *execution_id;
+	add_note(listen ? NOTE_LISTEN : NOTE_UNLISTEN)->channel = *key;
 }
 
 void

@@ -7,6 +7,9 @@
  * columns, each one after it is ENTRY_NUMBERS in "more" and its columns in
  * "outputs".  The view goflow.node_state says in SQL what a number means.
  *
+ * What few entries have is in "facts", a list of numbers: the entry's place in
+ * the row and the FACT_ bits, then what these stand for, in their order.
+ *
  * Only entries of nodes that completed or were skipped are appended: they are
  * the driver's own, and short.  Failures have details.  What was cancelled may
  * be completing in another process at this moment, and the keys of both must
@@ -40,8 +43,18 @@ enum
 	ENTRY_NUMBERS
 };
 
+#define FACT_END 1				/* number of its end; the first entry has a column for it */
+#define FACT_TOTAL 2			/* nodes of the execution; the same */
+#define FACT_PARENT 4			/* of its frame: the frame around it, the iteration (low, high) */
+#define FACT_FRAME 8			/* of its frame: number of the start, microseconds after the row's;
+								 * without FACT_PARENT it is the iteration after the last one told */
+#define FACT_FRAME_AT 16		/* these microseconds are two numbers (low, high) */
+#define FACT_BITS 5
+#define MAX_FACTS 8				/* numbers of one entry */
+
 #define MAX_ENTRIES 40
 #define MAX_OUTPUT_BYTES 600
+#define MAX_BYTES (MAX_ENTRIES * ENTRY_NUMBERS * sizeof(int32) + MAX_OUTPUT_BYTES)
 #define MAX_OUTPUTS 150			/* columns, NULLs included */
 
 #define SET(anum, datum) (values[(anum) - 1] = (datum), nulls[(anum) - 1] = false)
@@ -82,9 +95,102 @@ set_first(const GoflowNodeRow *entry, Datum *values, bool *nulls)
 	SET(Anum_journal_started_at, TimestampTzGetDatum(entry->started_at));
 	SET_OR_NULL(Anum_journal_finished_at, entry->finished_at != entry->started_at + entry->duration,
 				TimestampTzGetDatum(entry->finished_at));
+	SET_OR_NULL(Anum_journal_end_seq, entry->end_seq >= 0, Int32GetDatum(entry->end_seq));
+	SET_OR_NULL(Anum_journal_total, entry->total > 0, Int32GetDatum(entry->total));
+	SET_OR_NULL(Anum_journal_queued_at, entry->queued_at != 0, TimestampTzGetDatum(entry->queued_at));
+	SET_OR_NULL(Anum_journal_retried, entry->retried, BoolGetDatum(true));
 	SET_OR_NULL(Anum_journal_output, entry->ncolumns > 0,
 				PointerGetDatum(make_texts(entry->columns, entry->column_nulls, entry->ncolumns)));
 	SET_OR_NULL(Anum_journal_error, entry->error != NULL, JsonbPGetDatum(entry->error));
+}
+
+/* Appends the facts of an entry; told: the last one before it that told its frame, or NULL. */
+static int
+set_facts(const GoflowNodeRow *entry, int place, TimestampTz start, const GoflowNodeRow *told,
+		  Datum *facts)
+{
+	int64		frame_at = entry->frame_at - start;
+	int			n = 1;
+	int			bits = 0;
+
+#define PUT(bit, number) (bits |= (bit), facts[n++] = Int32GetDatum(number))
+	if (place > 0 && entry->end_seq >= 0)
+		PUT(FACT_END, entry->end_seq);
+	if (place > 0 && entry->total > 0)
+		PUT(FACT_TOTAL, entry->total);
+	if (entry->parent >= 0 &&
+		(entry->frame_seq == 0 || told == NULL || told->parent != entry->parent ||
+		 told->iteration + 1 != entry->iteration))
+	{
+		PUT(FACT_PARENT, entry->parent);
+		PUT(FACT_PARENT, (int32) entry->iteration);
+		PUT(FACT_PARENT, (int32) (entry->iteration >> 32));
+	}
+	if (entry->parent >= 0 && entry->frame_seq > 0)
+	{
+		PUT(FACT_FRAME, entry->frame_seq);
+		PUT(FACT_FRAME, (int32) frame_at);
+		if (frame_at != (int32) frame_at)
+			PUT(FACT_FRAME_AT, (int32) (frame_at >> 32));
+	}
+#undef PUT
+	facts[0] = Int32GetDatum(place << FACT_BITS | bits);
+	return bits == 0 ? 0 : n;
+}
+
+static int64
+join_halves(int32 low, int32 high)
+{
+	return (int64) ((uint64) (uint32) low | (uint64) (uint32) high << 32);
+}
+
+/* Gives the facts of a row to its entries. */
+static void
+get_facts(ArrayType *array, TimestampTz start, List *entries, int first)
+{
+	const int32 *facts = (const int32 *) ARR_DATA_PTR(array);
+	int			nfacts = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
+	const GoflowNodeRow *told = NULL;
+	int			i = 0;
+
+	while (i < nfacts)
+	{
+		int			bits = facts[i] & ((1 << FACT_BITS) - 1);
+		int			place = facts[i++] >> FACT_BITS;
+		int			length = ((bits & FACT_END) != 0) + ((bits & FACT_TOTAL) != 0) +
+			3 * ((bits & FACT_PARENT) != 0) + 2 * ((bits & FACT_FRAME) != 0) +
+			((bits & FACT_FRAME_AT) != 0);
+		GoflowNodeRow *entry;
+
+		if (i + length > nfacts || first + place >= list_length(entries))
+			elog(ERROR, "unexpected facts in the journal");
+		entry = list_nth(entries, first + place);
+		if (bits & FACT_END)
+			entry->end_seq = facts[i++];
+		if (bits & FACT_TOTAL)
+			entry->total = facts[i++];
+		if (bits & FACT_PARENT)
+		{
+			entry->parent = facts[i];
+			entry->iteration = join_halves(facts[i + 1], facts[i + 2]);
+			i += 3;
+		}
+		else if ((bits & FACT_FRAME) && told)
+		{
+			entry->parent = told->parent;
+			entry->iteration = told->iteration + 1;
+		}
+		if (bits & FACT_FRAME)
+		{
+			entry->frame_seq = facts[i++];
+			entry->frame_at = start + facts[i++];
+			if (bits & FACT_FRAME_AT)
+				entry->frame_at = start + join_halves(facts[i - 1], facts[i]);
+			i += (bits & FACT_FRAME_AT) != 0;
+		}
+		if (entry->parent >= 0)
+			told = entry;
+	}
 }
 
 /* May this entry be in the row of that one? */
@@ -92,7 +198,7 @@ static bool
 may_follow(const GoflowNodeRow *entry, const GoflowNodeRow *first)
 {
 	return (entry->state == GOFLOW_NODE_COMPLETED || entry->state == GOFLOW_NODE_SKIPPED) &&
-		entry->error == NULL &&
+		entry->error == NULL && entry->queued_at == 0 && !entry->retried && entry->end_seq != 0 &&
 		memcmp(&entry->execution_id, &first->execution_id, UUID_LEN) == 0 &&
 		(entry->frame == first->frame || (entry->of_ended_frame && first->of_ended_frame)) &&
 		entry->finished_at == entry->started_at + entry->duration &&
@@ -107,15 +213,22 @@ goflow_entries_pack(GoflowNodeRow **entries, int nentries, Datum *values, bool *
 	Datum		more[MAX_ENTRIES * ENTRY_NUMBERS];
 	Datum		outputs[MAX_OUTPUTS];
 	bool		output_nulls[MAX_OUTPUTS];
+	Datum		facts[MAX_ENTRIES * MAX_FACTS];
+	int			nfacts;
+	const GoflowNodeRow *told = first->parent >= 0 ? first : NULL;
 	int			noutputs = 0;
 	Size		bytes = 0;
 	int			n = 1;
 
 	set_first(first, values, nulls);
+	nfacts = set_facts(first, 0, first->started_at, NULL, facts);
 	for (; n < Min(nentries, MAX_ENTRIES) && may_follow(entries[n], first); n++)
 	{
 		const GoflowNodeRow *entry = entries[n];
 		Datum	   *numbers = &more[(n - 1) * ENTRY_NUMBERS];
+
+		if (bytes + (n * ENTRY_NUMBERS + nfacts + MAX_FACTS) * sizeof(int32) > MAX_BYTES)
+			break;
 
 		if (entry->ncolumns > 0)
 		{
@@ -133,7 +246,13 @@ goflow_entries_pack(GoflowNodeRow **entries, int nentries, Datum *values, bool *
 		numbers[ENTRY_START] = Int32GetDatum((int32) (entry->started_at - first->started_at));
 		numbers[ENTRY_DURATION] = Int32GetDatum(entry->duration);
 		numbers[ENTRY_OUTPUTS] = Int32GetDatum(noutputs);
+		nfacts += set_facts(entry, n, first->started_at, told, facts + nfacts);
+		if (entry->parent >= 0)
+			told = entry;
 	}
+	SET_OR_NULL(Anum_journal_facts, nfacts > 0,
+				PointerGetDatum(construct_array(facts, nfacts, INT4OID, sizeof(int32), true,
+												TYPALIGN_INT)));
 	SET_OR_NULL(Anum_journal_more, n > 1,
 				PointerGetDatum(construct_array(more, (n - 1) * ENTRY_NUMBERS, INT4OID,
 												sizeof(int32), true, TYPALIGN_INT)));
@@ -161,6 +280,13 @@ get_first(const Datum *values, const bool *nulls)
 	entry->started_at = DatumGetTimestampTz(VALUE(Anum_journal_started_at));
 	entry->finished_at = ISNULL(Anum_journal_finished_at) ? entry->started_at + entry->duration :
 		DatumGetTimestampTz(VALUE(Anum_journal_finished_at));
+	entry->end_seq = ISNULL(Anum_journal_end_seq) ? -1 : DatumGetInt32(VALUE(Anum_journal_end_seq));
+	if (!ISNULL(Anum_journal_total))
+		entry->total = DatumGetInt32(VALUE(Anum_journal_total));
+	if (!ISNULL(Anum_journal_queued_at))
+		entry->queued_at = DatumGetTimestampTz(VALUE(Anum_journal_queued_at));
+	entry->retried = !ISNULL(Anum_journal_retried);
+	entry->parent = -1;
 	if (!ISNULL(Anum_journal_output))
 		entry->output = DatumGetArrayTypePCopy(VALUE(Anum_journal_output));
 	if (!ISNULL(Anum_journal_error))
@@ -183,9 +309,15 @@ goflow_entries_unpack(HeapTuple tuple, TupleDesc tupdesc, List *entries)
 
 	heap_deform_tuple(tuple, tupdesc, values, nulls);
 	first = get_first(values, nulls);
+	first->tid = tuple->t_self;
 	entries = lappend(entries, first);
 	if (ISNULL(Anum_journal_more))
+	{
+		if (!ISNULL(Anum_journal_facts))
+			get_facts(DatumGetArrayTypeP(VALUE(Anum_journal_facts)), first->started_at, entries,
+					  list_length(entries) - 1);
 		return entries;
+	}
 
 	more = DatumGetArrayTypeP(VALUE(Anum_journal_more));
 	if (!ISNULL(Anum_journal_outputs))
@@ -214,7 +346,12 @@ goflow_entries_unpack(HeapTuple tuple, TupleDesc tupdesc, List *entries)
 		if (end > used)
 			entry->output = make_texts(outputs + used, output_nulls + used, end - used);
 		used = end;
+		entry->end_seq = -1;
+		entry->parent = -1;
 		entries = lappend(entries, entry);
 	}
+	if (!ISNULL(Anum_journal_facts))
+		get_facts(DatumGetArrayTypeP(VALUE(Anum_journal_facts)), first->started_at, entries,
+				  list_length(entries) - 1 - ARR_DIMS(more)[0] / ENTRY_NUMBERS);
 	return entries;
 }

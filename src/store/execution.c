@@ -104,6 +104,8 @@ goflow_execution_read(const pg_uuid_t *id)
 		row->input = DatumGetArrayTypePCopy(VALUE(Anum_execution_input));
 		if (!ISNULL(Anum_execution_trigger))
 			row->trigger = DatumGetArrayTypePCopy(VALUE(Anum_execution_trigger));
+		if (!ISNULL(Anum_execution_last_seq))
+			row->last_seq = DatumGetInt32(VALUE(Anum_execution_last_seq));
 		if (!ISNULL(Anum_execution_output))
 			row->output = DatumGetJsonbPCopy(VALUE(Anum_execution_output));
 		if (!ISNULL(Anum_execution_error))
@@ -202,6 +204,7 @@ to_values(GoflowExecutionRow *row, Datum *values, bool *nulls)
 	SET_OR_NULL(Anum_execution_parent, row->parent != NULL, UUIDPGetDatum(row->parent));
 	SET(Anum_execution_input, PointerGetDatum(row->input));
 	SET_OR_NULL(Anum_execution_trigger, row->trigger != NULL, PointerGetDatum(row->trigger));
+	SET_OR_NULL(Anum_execution_last_seq, row->last_seq > 0, Int32GetDatum(row->last_seq));
 	SET_OR_NULL(Anum_execution_output, row->output != NULL, JsonbPGetDatum(row->output));
 	SET_OR_NULL(Anum_execution_error, row->error != NULL, JsonbPGetDatum(row->error));
 	SET(Anum_execution_home, UUIDPGetDatum(&row->home));

@@ -15,6 +15,7 @@
 #include "store/table.h"
 
 #include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
@@ -44,6 +45,8 @@ static const struct
 	{"collected", Natts_collected},
 	{"compensation", Natts_compensation},
 	{"request", Natts_request},
+	{"offered", Natts_offered},
+	{"past_end", Natts_past_end},
 	{"signal", Natts_signal},
 	{"approval", Natts_approval},
 	{"task", Natts_task}
@@ -252,6 +255,24 @@ goflow_writer_update(GoflowWriter *writer, ItemPointer tid, HeapTuple tuple)
 }
 
 void
+goflow_writer_modify(GoflowWriter *writer, ItemPointer tid, const Datum *values, const bool *nulls,
+					 const bool *replaced)
+{
+	TupleTableSlot *slot;
+	HeapTuple	old;
+
+	flush(writer);
+	slot = next_slot(writer);
+	if (!table_tuple_fetch_row_version(writer->rel, tid, SnapshotAny, slot))
+		elog(ERROR, "a row to be changed is not there");
+	old = ExecCopySlotHeapTuple(slot);
+	ExecClearTuple(slot);
+	goflow_writer_update(writer, tid,
+						 heap_modify_tuple(old, RelationGetDescr(writer->rel), (Datum *) values,
+										   (bool *) nulls, (bool *) replaced));
+}
+
+void
 goflow_writer_delete(GoflowWriter *writer, ItemPointer tid)
 {
 	simple_table_tuple_delete(writer->rel, tid, GetActiveSnapshot());
@@ -295,9 +316,9 @@ goflow_scan_begin(GoflowScan *scan, const char *table, const char *index,
 	goflow_scan_begin_key(scan, table, index, 1, &key);
 }
 
-void
-goflow_scan_begin_key(GoflowScan *scan, const char *table, const char *index,
-					  int nkeys, const Datum *keys)
+static void
+begin_scan(GoflowScan *scan, const char *table, const char *index, int nkeys, const Datum *keys,
+		   bool below)
 {
 	ScanKeyData scankeys[INDEX_MAX_KEYS];
 
@@ -333,7 +354,26 @@ goflow_scan_begin_key(GoflowScan *scan, const char *table, const char *index,
 		ScanKeyEntryInitialize(&scankeys[i], 0, attnum, BTEqualStrategyNumber, InvalidOid,
 							   scan->index->rd_indcollation[i], equal, keys[i]);
 	}
+	if (below)
+	{
+		scankeys[nkeys - 1].sk_strategy = BTLessStrategyNumber;
+		fmgr_info(F_INT4LT, &scankeys[nkeys - 1].sk_func);
+	}
 	scan->scan = systable_beginscan_ordered(scan->rel, scan->index, scan->snapshot, nkeys, scankeys);
+}
+
+void
+goflow_scan_begin_key(GoflowScan *scan, const char *table, const char *index,
+					  int nkeys, const Datum *keys)
+{
+	begin_scan(scan, table, index, nkeys, keys, false);
+}
+
+void
+goflow_scan_begin_below(GoflowScan *scan, const char *table, const char *index,
+						int nkeys, const Datum *keys)
+{
+	begin_scan(scan, table, index, nkeys, keys, true);
 }
 
 HeapTuple

@@ -111,59 +111,34 @@ write_entries(List *rows)
 	pfree(entries);
 }
 
-static int32
-last_assignment(const pg_uuid_t *id, int variable)
-{
-	Datum		keys[] = {UUIDPGetDatum(id), Int16GetDatum(variable)};
-	GoflowScan	scan;
-	HeapTuple	tuple;
-	int32		seq = 0;
-
-	goflow_scan_begin_key(&scan, "variable", "variable_pkey", 2, keys);
-	tuple = goflow_scan_previous(&scan);
-	if (HeapTupleIsValid(tuple))
-	{
-		bool		isnull;
-
-		seq = DatumGetInt32(heap_getattr(tuple, Anum_variable_seq, RelationGetDescr(scan.rel),
-										 &isnull));
-	}
-	goflow_scan_end(&scan);
-	return seq;
-}
-
-/*
- * Assignments of nodes that run side by side are numbered in the order in which
- * they commit: the last one is in force.  So who assigns has the execution's
- * variables to itself until it has committed, which it is about to.
- */
+/* The driver has seen nodes that ended in node mode, and decided about them. */
 static void
-number_assignments(List *rows)
+write_seen(List *rows)
 {
+	GoflowWriter writer;
 	ListCell   *lc;
+	bool		replaced[Natts_journal] = {0};
 
+	replaced[Anum_journal_end_seq - 1] = true;
+	replaced[Anum_journal_total - 1] = true;
+	replaced[Anum_journal_queued_at - 1] = true;
+	replaced[Anum_journal_retried - 1] = true;
+	goflow_writer_open(&writer, "journal");
 	foreach(lc, rows)
 	{
-		GoflowVariableRow *row = lfirst(lc);
-		int32		last;
-		LOCKTAG		tag;
+		GoflowNodeRow *row = lfirst(lc);
+		Datum		values[Natts_journal] = {0};
+		bool		nulls[Natts_journal] = {0};
 
-		if (!row->is_shared)
-			continue;
-		SET_LOCKTAG_OBJECT(tag, MyDatabaseId, goflow_relation("variable"),
-						   hash_bytes(row->execution_id.data, UUID_LEN), 0);
-		(void) LockAcquire(&tag, ExclusiveLock, false, false);
-		last = last_assignment(&row->execution_id, row->variable);
-		for (int i = 0; i < foreach_current_index(lc); i++)
-		{
-			GoflowVariableRow *earlier = list_nth(rows, i);
-
-			if (earlier->variable == row->variable &&
-				memcmp(&earlier->execution_id, &row->execution_id, UUID_LEN) == 0)
-				last = Max(last, earlier->seq);
-		}
-		row->seq = Max(row->seq, last + 1);
+		SET_OR_NULL(Anum_journal_end_seq, row->end_seq >= 0, Int32GetDatum(row->end_seq));
+		SET_OR_NULL(Anum_journal_total, row->total > 0, Int32GetDatum(row->total));
+		SET_OR_NULL(Anum_journal_queued_at, row->queued_at != 0,
+					TimestampTzGetDatum(row->queued_at));
+		SET_OR_NULL(Anum_journal_retried, row->retried, BoolGetDatum(true));
+		goflow_writer_modify(&writer, &row->tid, values, nulls, replaced);
+		row->is_changed = false;
 	}
+	goflow_writer_close(&writer);
 }
 
 static int
@@ -181,14 +156,83 @@ compare_assignments(const ListCell *a, const ListCell *b)
 }
 
 static void
-write_variables(List *rows)
+write_past_ends(List *rows)
 {
 	GoflowWriter writer;
 	ListCell   *lc;
 
-	number_assignments(rows);
+	goflow_writer_open(&writer, "past_end");
+	foreach(lc, rows)
+	{
+		GoflowPastEndRow *row = lfirst(lc);
+		Datum		values[Natts_past_end];
+		bool		nulls[Natts_past_end];
+		Datum		counts[GOFLOW_PAST_COUNTS];
+
+		SET(Anum_past_end_execution_id, UUIDPGetDatum(&row->execution_id));
+		SET(Anum_past_end_seq, Int32GetDatum(row->seq));
+		SET(Anum_past_end_state, CharGetDatum(row->state));
+		SET_OR_NULL(Anum_past_end_started_at, row->started_at != 0, TimestampTzGetDatum(row->started_at));
+		SET(Anum_past_end_finished_at, TimestampTzGetDatum(row->finished_at));
+		SET_OR_NULL(Anum_past_end_output, row->output != NULL, JsonbPGetDatum(row->output));
+		SET_OR_NULL(Anum_past_end_error, row->error != NULL, JsonbPGetDatum(row->error));
+		SET(Anum_past_end_restarted_seq, Int32GetDatum(row->restarted_seq));
+		SET(Anum_past_end_restarted_at, TimestampTzGetDatum(row->restarted_at));
+		for (int i = 0; i < GOFLOW_PAST_COUNTS; i++)
+			counts[i] = Int32GetDatum(row->counts[i]);
+		SET(Anum_past_end_counts,
+			PointerGetDatum(construct_array(counts, GOFLOW_PAST_COUNTS, INT4OID, sizeof(int32), true,
+											TYPALIGN_INT)));
+		goflow_writer_insert(&writer, values, nulls);
+	}
+	goflow_writer_close(&writer);
+}
+
+static void
+write_offered(List *rows, List *ended)
+{
+	GoflowWriter writer;
+	ListCell   *lc;
+
+	goflow_writer_open(&writer, "offered");
+	foreach(lc, rows)
+	{
+		GoflowOfferedRow *row = lfirst(lc);
+		Datum		values[Natts_offered];
+		bool		nulls[Natts_offered];
+
+		if (list_member_ptr(ended, row))
+			continue;			/* it was taken back in the same transaction */
+		SET(Anum_offered_execution_id, UUIDPGetDatum(&row->execution_id));
+		SET(Anum_offered_seq, Int32GetDatum(row->seq));
+		SET(Anum_offered_frame, Int32GetDatum(row->frame));
+		SET(Anum_offered_node, Int16GetDatum(row->node));
+		SET(Anum_offered_attempt, Int16GetDatum(row->attempt));
+		SET(Anum_offered_offered_at, TimestampTzGetDatum(row->offered_at));
+		goflow_writer_insert_at(&writer, values, nulls, &row->tid);
+		row->stored = true;
+	}
+	foreach(lc, ended)
+	{
+		GoflowOfferedRow *row = lfirst(lc);
+
+		if (row->stored)
+			goflow_writer_delete(&writer, &row->tid);
+		row->stored = false;	/* it may be in the list twice */
+	}
+	goflow_writer_close(&writer);
+}
+
+static void
+write_variables(List *rows, List *ended)
+{
+	GoflowWriter writer;
+	ListCell   *lc;
+
 	list_sort(rows, compare_assignments);	/* the index fills up from left to right */
 	goflow_writer_open(&writer, "variable");
+	foreach(lc, ended)
+		goflow_writer_delete(&writer, &((GoflowVariableRow *) lfirst(lc))->tid);
 	foreach(lc, rows)
 	{
 		GoflowVariableRow *row = lfirst(lc);
@@ -229,6 +273,7 @@ write_pending(List *rows, List *ended)
 		SET(Anum_pending_attempt, Int16GetDatum(row->attempt));
 		SET(Anum_pending_kind, CharGetDatum(row->kind));
 		SET(Anum_pending_started_at, TimestampTzGetDatum(row->started_at));
+		SET(Anum_pending_seq, Int32GetDatum(row->seq));
 		SET_OR_NULL(Anum_pending_due_at, row->due_at != 0, TimestampTzGetDatum(row->due_at));
 		SET_OR_NULL(Anum_pending_child, row->child != NULL, UUIDPGetDatum(row->child));
 		SET(Anum_pending_count, Int64GetDatum(row->count));
@@ -267,6 +312,8 @@ write_frames(List *rows, List *ended, void (*stored) (GoflowFrameRow *row))
 		SET(Anum_frame_node, Int16GetDatum(row->node));
 		SET(Anum_frame_part, Int16GetDatum(row->part));
 		SET(Anum_frame_iteration, Int64GetDatum(row->iteration));
+		SET(Anum_frame_seq, Int32GetDatum(row->seq));
+		SET_OR_NULL(Anum_frame_started_at, row->started_at != 0, TimestampTzGetDatum(row->started_at));
 		SET(Anum_frame_unwind, CharGetDatum(row->unwind));
 		SET_OR_NULL(Anum_frame_target, row->target >= 0, Int16GetDatum(row->target));
 		SET_OR_NULL(Anum_frame_error, row->error != NULL, JsonbPGetDatum(row->error));
@@ -340,8 +387,14 @@ goflow_writes_flush(GoflowWrites *writes, void (*stored) (GoflowFrameRow *row))
 
 	if (rows[GOFLOW_WRITE_NODE])
 		write_entries(rows[GOFLOW_WRITE_NODE]);
-	if (rows[GOFLOW_WRITE_VARIABLE])
-		write_variables(rows[GOFLOW_WRITE_VARIABLE]);
+	if (rows[GOFLOW_WRITE_PAST_END])
+		write_past_ends(rows[GOFLOW_WRITE_PAST_END]);
+	if (rows[GOFLOW_WRITE_NODE_SEEN])
+		write_seen(rows[GOFLOW_WRITE_NODE_SEEN]);
+	if (rows[GOFLOW_WRITE_OFFERED] || rows[GOFLOW_WRITE_OFFERED_END])
+		write_offered(rows[GOFLOW_WRITE_OFFERED], rows[GOFLOW_WRITE_OFFERED_END]);
+	if (rows[GOFLOW_WRITE_VARIABLE] || rows[GOFLOW_WRITE_VARIABLE_END])
+		write_variables(rows[GOFLOW_WRITE_VARIABLE], rows[GOFLOW_WRITE_VARIABLE_END]);
 	if (rows[GOFLOW_WRITE_PENDING] || rows[GOFLOW_WRITE_PENDING_END])
 		write_pending(rows[GOFLOW_WRITE_PENDING], rows[GOFLOW_WRITE_PENDING_END]);
 	if (rows[GOFLOW_WRITE_FRAME] || rows[GOFLOW_WRITE_FRAME_END])
@@ -365,6 +418,23 @@ goflow_writes_flush(GoflowWrites *writes, void (*stored) (GoflowFrameRow *row))
 	if (rows[GOFLOW_WRITE_WAITS_END])
 		goflow_waits_delete(rows[GOFLOW_WRITE_WAITS_END]);
 	goflow_writes_go_back(writes, &empty);
+}
+
+bool
+goflow_writes_are_notes(const GoflowWrites *writes)
+{
+	static const GoflowWriteKind notes[] = {
+		GOFLOW_WRITE_NODE_SEEN, GOFLOW_WRITE_OFFERED, GOFLOW_WRITE_OFFERED_END,
+		GOFLOW_WRITE_VARIABLE_END, GOFLOW_WRITE_FRAME
+	};
+	int			others = 0;
+
+	for (int i = 0; i < GOFLOW_WRITE_KINDS; i++)
+		others += list_length(writes->rows[i]);
+	for (int i = 0; i < lengthof(notes); i++)
+		others -= list_length(writes->rows[notes[i]]);
+	/* an assignment of a node in node mode is stored again, under its number */
+	return others == list_length(writes->rows[GOFLOW_WRITE_VARIABLE_END]);
 }
 
 void
@@ -483,6 +553,86 @@ goflow_journal_each(const pg_uuid_t *id, void (*each) (const GoflowNodeRow *row,
 	MemoryContextDelete(context);
 }
 
+/* Those that failed are the first of their row. */
+GoflowNodeRow *
+goflow_journal_read_failed(const pg_uuid_t *id, int frame, int node, int attempt)
+{
+	Datum		keys[] = {UUIDPGetDatum(id), Int32GetDatum(frame), Int16GetDatum(node),
+	Int16GetDatum(attempt)};
+	List	   *rows = read_journal(4, keys);
+
+	return rows ? linitial(rows) : NULL;
+}
+
+List *
+goflow_past_ends_read(const pg_uuid_t *id)
+{
+	GoflowScan	scan;
+	HeapTuple	tuple;
+	List	   *rows = NIL;
+
+	goflow_scan_begin(&scan, "past_end", "past_end_pkey", id);
+	while (HeapTupleIsValid(tuple = goflow_scan_next(&scan)))
+	{
+		Datum		values[Natts_past_end];
+		bool		nulls[Natts_past_end];
+		GoflowPastEndRow *row = palloc0(sizeof(GoflowPastEndRow));
+		ArrayType  *counts;
+
+		CHECK_FOR_INTERRUPTS();
+		heap_deform_tuple(tuple, RelationGetDescr(scan.rel), values, nulls);
+		row->execution_id = *id;
+		row->seq = DatumGetInt32(VALUE(Anum_past_end_seq));
+		row->state = DatumGetChar(VALUE(Anum_past_end_state));
+		if (!ISNULL(Anum_past_end_started_at))
+			row->started_at = DatumGetTimestampTz(VALUE(Anum_past_end_started_at));
+		row->finished_at = DatumGetTimestampTz(VALUE(Anum_past_end_finished_at));
+		if (!ISNULL(Anum_past_end_output))
+			row->output = DatumGetJsonbPCopy(VALUE(Anum_past_end_output));
+		if (!ISNULL(Anum_past_end_error))
+			row->error = DatumGetJsonbPCopy(VALUE(Anum_past_end_error));
+		row->restarted_seq = DatumGetInt32(VALUE(Anum_past_end_restarted_seq));
+		row->restarted_at = DatumGetTimestampTz(VALUE(Anum_past_end_restarted_at));
+		counts = DatumGetArrayTypeP(VALUE(Anum_past_end_counts));
+		if (ARR_NDIM(counts) != 1 || ARR_DIMS(counts)[0] != GOFLOW_PAST_COUNTS)
+			elog(ERROR, "unexpected counts of an execution");
+		memcpy(row->counts, ARR_DATA_PTR(counts), sizeof(row->counts));
+		rows = lappend(rows, row);
+	}
+	goflow_scan_end(&scan);
+	return rows;
+}
+
+List *
+goflow_offered_read(const pg_uuid_t *id)
+{
+	GoflowScan	scan;
+	HeapTuple	tuple;
+	List	   *rows = NIL;
+
+	goflow_scan_begin(&scan, "offered", "offered_pkey", id);
+	while (HeapTupleIsValid(tuple = goflow_scan_next(&scan)))
+	{
+		Datum		values[Natts_offered];
+		bool		nulls[Natts_offered];
+		GoflowOfferedRow *row = palloc0(sizeof(GoflowOfferedRow));
+
+		CHECK_FOR_INTERRUPTS();
+		heap_deform_tuple(tuple, RelationGetDescr(scan.rel), values, nulls);
+		row->execution_id = *id;
+		row->seq = DatumGetInt32(VALUE(Anum_offered_seq));
+		row->frame = DatumGetInt32(VALUE(Anum_offered_frame));
+		row->node = DatumGetInt16(VALUE(Anum_offered_node));
+		row->attempt = DatumGetInt16(VALUE(Anum_offered_attempt));
+		row->offered_at = DatumGetTimestampTz(VALUE(Anum_offered_offered_at));
+		row->stored = true;
+		row->tid = tuple->t_self;
+		rows = lappend(rows, row);
+	}
+	goflow_scan_end(&scan);
+	return rows;
+}
+
 static GoflowVariableRow *
 read_variable(HeapTuple tuple, TupleDesc tupdesc)
 {
@@ -499,6 +649,29 @@ read_variable(HeapTuple tuple, TupleDesc tupdesc)
 	row->assigned_at = DatumGetTimestampTz(VALUE(Anum_variable_assigned_at));
 	if (!ISNULL(Anum_variable_value))
 		row->value = DatumGetTextPCopy(VALUE(Anum_variable_value));
+	row->tid = tuple->t_self;
+	return row;
+}
+
+/* The last assignment to a variable of a frame below a number that the driver has seen, and that is wanted. */
+static GoflowVariableRow *
+read_last_variable(const pg_uuid_t *id, int variable, int frame, int seq,
+				   bool (*wanted) (int node, void *arg), void *arg)
+{
+	Datum		keys[] = {UUIDPGetDatum(id), Int16GetDatum(variable), Int32GetDatum(seq)};
+	GoflowScan	scan;
+	HeapTuple	tuple;
+	GoflowVariableRow *row = NULL;
+
+	goflow_scan_begin_below(&scan, "variable", "variable_pkey", 3, keys);
+	while (row == NULL && HeapTupleIsValid(tuple = goflow_scan_previous(&scan)))
+	{
+		CHECK_FOR_INTERRUPTS();
+		row = read_variable(tuple, RelationGetDescr(scan.rel));
+		if (row->frame != frame || row->seq < 0 || (wanted && !wanted(row->node, arg)))
+			row = NULL;
+	}
+	goflow_scan_end(&scan);
 	return row;
 }
 
@@ -509,22 +682,30 @@ goflow_variable_read(const pg_uuid_t *id, int variable, int frame)
 }
 
 GoflowVariableRow *
+goflow_variable_read_before(const pg_uuid_t *id, int variable, int frame, int seq)
+{
+	return read_last_variable(id, variable, frame, seq, NULL, NULL);
+}
+
+GoflowVariableRow *
 goflow_variable_read_if(const pg_uuid_t *id, int variable, int frame,
 						bool (*wanted) (int node, void *arg), void *arg)
 {
-	Datum		keys[] = {UUIDPGetDatum(id), Int16GetDatum(variable)};
+	return read_last_variable(id, variable, frame, PG_INT32_MAX, wanted, arg);
+}
+
+GoflowVariableRow *
+goflow_variable_read_seq(const pg_uuid_t *id, int variable, int seq)
+{
+	Datum		keys[] = {UUIDPGetDatum(id), Int16GetDatum(variable), Int32GetDatum(seq)};
 	GoflowScan	scan;
 	HeapTuple	tuple;
 	GoflowVariableRow *row = NULL;
 
-	goflow_scan_begin_key(&scan, "variable", "variable_pkey", 2, keys);
-	while (row == NULL && HeapTupleIsValid(tuple = goflow_scan_previous(&scan)))
-	{
-		CHECK_FOR_INTERRUPTS();
+	goflow_scan_begin_key(&scan, "variable", "variable_pkey", 3, keys);
+	tuple = goflow_scan_next(&scan);
+	if (HeapTupleIsValid(tuple))
 		row = read_variable(tuple, RelationGetDescr(scan.rel));
-		if (row->frame != frame || (wanted && !wanted(row->node, arg)))
-			row = NULL;
-	}
 	goflow_scan_end(&scan);
 	return row;
 }
@@ -557,8 +738,11 @@ goflow_variables_read(const pg_uuid_t *id)
 	goflow_scan_begin(&scan, "variable", "variable_pkey", id);
 	while (HeapTupleIsValid(tuple = goflow_scan_next(&scan)))
 	{
+		GoflowVariableRow *row = read_variable(tuple, RelationGetDescr(scan.rel));
+
 		CHECK_FOR_INTERRUPTS();
-		rows = lappend(rows, read_variable(tuple, RelationGetDescr(scan.rel)));
+		if (row->seq > 0)
+			rows = lappend(rows, row);
 	}
 	goflow_scan_end(&scan);
 	return rows;
@@ -586,6 +770,7 @@ goflow_pending_read(const pg_uuid_t *id)
 		row->attempt = DatumGetInt16(VALUE(Anum_pending_attempt));
 		row->kind = DatumGetChar(VALUE(Anum_pending_kind));
 		row->started_at = DatumGetTimestampTz(VALUE(Anum_pending_started_at));
+		row->seq = DatumGetInt32(VALUE(Anum_pending_seq));
 		if (!ISNULL(Anum_pending_due_at))
 			row->due_at = DatumGetTimestampTz(VALUE(Anum_pending_due_at));
 		if (!ISNULL(Anum_pending_child))
@@ -631,6 +816,9 @@ goflow_frames_read(const pg_uuid_t *id)
 		row->node = DatumGetInt16(VALUE(Anum_frame_node));
 		row->part = DatumGetInt16(VALUE(Anum_frame_part));
 		row->iteration = DatumGetInt64(VALUE(Anum_frame_iteration));
+		row->seq = DatumGetInt32(VALUE(Anum_frame_seq));
+		if (!ISNULL(Anum_frame_started_at))
+			row->started_at = DatumGetTimestampTz(VALUE(Anum_frame_started_at));
 		row->unwind = DatumGetChar(VALUE(Anum_frame_unwind));
 		row->target = ISNULL(Anum_frame_target) ? -1 : DatumGetInt16(VALUE(Anum_frame_target));
 		if (!ISNULL(Anum_frame_error))
@@ -742,6 +930,52 @@ goflow_chunk_read(const pg_uuid_t *id, int frame, int node, int attempt, int chu
 	return one.chunk;
 }
 
+/* The last chunk of an attempt, or of the last attempt that has any with 0; NULL: there is none. */
+static ArrayType *
+last_chunk(const pg_uuid_t *id, int frame, int node, int *attempt, int *chunk)
+{
+	Datum		keys[] = {UUIDPGetDatum(id), Int32GetDatum(frame), Int16GetDatum(node),
+	Int16GetDatum(*attempt)};
+	GoflowScan	scan;
+	HeapTuple	tuple;
+	ArrayType  *rows = NULL;
+
+	goflow_scan_begin_key(&scan, "node_rows", "node_rows_pkey", *attempt == 0 ? 3 : 4, keys);
+	tuple = goflow_scan_previous(&scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		TupleDesc	tupdesc = RelationGetDescr(scan.rel);
+		bool		isnull;
+
+		*attempt = DatumGetInt16(heap_getattr(tuple, Anum_node_rows_attempt, tupdesc, &isnull));
+		*chunk = DatumGetInt32(heap_getattr(tuple, Anum_node_rows_chunk, tupdesc, &isnull));
+		rows = DatumGetArrayTypePCopy(heap_getattr(tuple, Anum_node_rows_rows, tupdesc, &isnull));
+	}
+	goflow_scan_end(&scan);
+	return rows;
+}
+
+int64
+goflow_chunks_count(const pg_uuid_t *id, int frame, int node, int attempt)
+{
+	int			chunk;
+	ArrayType  *rows = last_chunk(id, frame, node, &attempt, &chunk);
+
+	if (rows == NULL)
+		return 0;
+	return (int64) chunk * GOFLOW_CHUNK_ROWS + (ARR_NDIM(rows) > 0 ? ARR_DIMS(rows)[0] : 0);
+}
+
+ArrayType *
+goflow_chunk_find(const pg_uuid_t *id, int frame, int node, int attempt, int chunk)
+{
+	int			last;
+	ArrayType  *rows = last_chunk(id, frame, node, &attempt, &last);
+
+	return rows == NULL || chunk > last ? NULL : chunk == last ? rows :
+		goflow_chunk_read(id, frame, node, attempt, chunk);
+}
+
 List *
 goflow_collected_read(const pg_uuid_t *id, int frame, int node, int attempt)
 {
@@ -762,6 +996,30 @@ goflow_collected_read(const pg_uuid_t *id, int frame, int node, int attempt)
 	}
 	goflow_scan_end(&scan);
 	return values;
+}
+
+int32
+goflow_journal_next_seq(const pg_uuid_t *id)
+{
+	int32		last = 1;
+	ListCell   *lc;
+
+	foreach(lc, goflow_journal_read(id))
+	{
+		GoflowNodeRow *row = lfirst(lc);
+
+		last = Max(last, Max(row->seq, row->end_seq));
+	}
+	foreach(lc, goflow_variables_read(id))
+		last = Max(last, ((GoflowVariableRow *) lfirst(lc))->seq);
+	foreach(lc, goflow_pending_read(id))
+		last = Max(last, ((GoflowPendingRow *) lfirst(lc))->seq);
+	foreach(lc, goflow_offered_read(id))
+		last = Max(last, ((GoflowOfferedRow *) lfirst(lc))->seq);
+	foreach(lc, goflow_frames_read(id))
+		last = Max(last, ((GoflowFrameRow *) lfirst(lc))->seq);
+	/* ends that are not stored: an assignment each, and what every node may have */
+	return last + GOFLOW_MAX_FIELDS + 4;
 }
 
 bool

@@ -62,9 +62,10 @@ static const char next_query[] =
 
 static const char fail_query[] =
 	"WITH failed AS (UPDATE goflow.execution SET state = 'f', finished_at = pg_catalog.clock_timestamp(),"
-	" error = pg_catalog.jsonb_build_object('code', 'WF206', 'message', 'the role of the execution was dropped')"
-	" WHERE execution_id = $1 AND finished_at IS NULL RETURNING execution_id)"
-	", forgotten AS (DELETE FROM goflow.request WHERE execution_id = $1)"
+	" error = pg_catalog.jsonb_build_object('code', 'WF206', 'message', 'the role of the execution was dropped'),"
+	" last_seq = $2 WHERE execution_id = $1 AND finished_at IS NULL RETURNING execution_id),"
+	" offered AS (DELETE FROM goflow.offered o USING failed WHERE o.execution_id = failed.execution_id),"
+	" forgotten AS (DELETE FROM goflow.request WHERE execution_id = $1)"
 	", unread AS (DELETE FROM goflow.signal WHERE execution_id = $1)"
 	", undecided AS (DELETE FROM goflow.approval WHERE ctid = ANY (ARRAY("
 	"SELECT a.ctid FROM goflow.approval a WHERE a.execution_id = $1 FOR UPDATE SKIP LOCKED)))"
@@ -189,8 +190,8 @@ void
 goflow_schedule_fail_roleless(const pg_uuid_t *id)
 {
 	static SPIPlanPtr plan = NULL;
-	Oid			types[] = {UUIDOID};
-	Datum		values[] = {UUIDPGetDatum(id)};
+	Oid			types[] = {UUIDOID, INT4OID};
+	Datum		values[] = {UUIDPGetDatum(id), Int32GetDatum(goflow_journal_next_seq(id))};
 	GoflowOwnerScope scope;
 	int			result;
 

@@ -87,6 +87,9 @@ extern void goflow_workflow_grant(const char *name, Oid role);
 extern void goflow_workflow_revoke(const char *name, Oid role);
 extern bool goflow_workflow_may_start(const char *name, Oid owner, Oid role);
 
+/* Its name, without compiling it. */
+extern char *goflow_workflow_name(int workflow_id);
+
 /* The definition as it was given to define(). */
 extern Jsonb *goflow_workflow_definition(int workflow_id);
 
@@ -136,6 +139,7 @@ typedef struct GoflowExecutionRow
 	pg_uuid_t  *parent;			/* or NULL */
 	ArrayType  *input;
 	ArrayType  *trigger;		/* or NULL */
+	int32		last_seq;		/* 0: it has not ended */
 	Jsonb	   *output;			/* or NULL */
 	Jsonb	   *error;			/* or NULL */
 	pg_uuid_t	home;			/* filled in when it is inserted */
@@ -184,13 +188,53 @@ typedef struct GoflowNodeRow
 	TimestampTz started_at;
 	TimestampTz finished_at;
 	int32		duration;		/* microseconds */
+	int32		end_seq;		/* -1: it follows its start; 0: not seen yet */
+	int32		total;			/* 0: as before */
+	TimestampTz queued_at;		/* 0: never was */
+	bool		retried;
+	int32		parent;			/* of its frame; -1: not told here */
+	int64		iteration;
+	int32		frame_seq;		/* 0: none */
+	TimestampTz frame_at;
 	ArrayType  *output;			/* as it was read, or NULL */
 	Datum	   *columns;		/* output as it is to be written: texts */
 	bool	   *column_nulls;
 	int			ncolumns;
 	Jsonb	   *error;			/* or NULL */
 	bool		of_ended_frame; /* nothing will ask for this frame's entries again */
+	bool		is_changed;		/* is to be stored again */
+	ItemPointerData tid;		/* of one that was read */
 } GoflowNodeRow;
+
+#define GOFLOW_PAST_COUNTS 4
+
+/* An end that was not the last; see the table. */
+typedef struct GoflowPastEndRow
+{
+	pg_uuid_t	execution_id;
+	int32		seq;
+	char		state;
+	TimestampTz started_at;		/* 0: it had not begun */
+	TimestampTz finished_at;
+	Jsonb	   *output;			/* or NULL */
+	Jsonb	   *error;			/* or NULL */
+	int32		restarted_seq;
+	TimestampTz restarted_at;
+	int32		counts[GOFLOW_PAST_COUNTS]; /* then: total, completed, failed, skipped */
+} GoflowPastEndRow;
+
+/* A node that was handed to the workers; see the table. */
+typedef struct GoflowOfferedRow
+{
+	pg_uuid_t	execution_id;
+	int32		seq;
+	int32		frame;
+	int16		node;
+	int16		attempt;
+	TimestampTz offered_at;
+	bool		stored;			/* has a row, at tid */
+	ItemPointerData tid;
+} GoflowOfferedRow;
 
 typedef struct GoflowChunkRow
 {
@@ -211,7 +255,7 @@ typedef struct GoflowVariableRow
 	int16		node;			/* -1: its first value */
 	TimestampTz assigned_at;
 	text	   *value;			/* NULL: SQL NULL */
-	bool		is_shared;		/* not stored: others may assign at the same time, so seq may grow */
+	ItemPointerData tid;		/* of one that was read */
 } GoflowVariableRow;
 
 /* A node instance that has begun and not ended; see the table. */
@@ -223,6 +267,7 @@ typedef struct GoflowPendingRow
 	int16		attempt;
 	char		kind;
 	TimestampTz started_at;
+	int32		seq;			/* of its start */
 	TimestampTz due_at;			/* 0: none */
 	pg_uuid_t  *child;			/* or NULL */
 	int64		count;
@@ -254,6 +299,8 @@ typedef struct GoflowFrameRow
 	int16		node;
 	int16		part;
 	int64		iteration;
+	int32		seq;			/* of its start; 0: none */
+	TimestampTz started_at;		/* 0: none */
 	char		unwind;
 	int16		target;			/* -1: none */
 	Jsonb	   *error;			/* or NULL */
@@ -293,7 +340,12 @@ typedef struct GoflowRequestRow
 typedef enum GoflowWriteKind
 {
 	GOFLOW_WRITE_NODE,			/* GoflowNodeRow: insert */
+	GOFLOW_WRITE_PAST_END,		/* GoflowPastEndRow: insert */
+	GOFLOW_WRITE_NODE_SEEN,		/* GoflowNodeRow: update what the driver adds */
+	GOFLOW_WRITE_OFFERED,		/* GoflowOfferedRow: insert */
+	GOFLOW_WRITE_OFFERED_END,	/* GoflowOfferedRow: delete */
 	GOFLOW_WRITE_VARIABLE,		/* GoflowVariableRow: insert */
+	GOFLOW_WRITE_VARIABLE_END,	/* GoflowVariableRow: delete */
 	GOFLOW_WRITE_PENDING,		/* GoflowPendingRow: insert or update */
 	GOFLOW_WRITE_PENDING_END,	/* GoflowPendingRow: delete */
 	GOFLOW_WRITE_FRAME,			/* GoflowFrameRow: insert or update */
@@ -340,6 +392,19 @@ extern void goflow_journal_each(const pg_uuid_t *id, void (*each) (const GoflowN
 								void *arg);
 extern List *goflow_variables_read(const pg_uuid_t *id);	/* GoflowVariableRow *, by variable and seq */
 
+/* The entry of a node that failed, or NULL; an assignment by its number. */
+extern GoflowNodeRow *goflow_journal_read_failed(const pg_uuid_t *id, int frame, int node, int attempt);
+extern GoflowVariableRow *goflow_variable_read_seq(const pg_uuid_t *id, int variable, int seq);
+
+/* The last assignment to a variable of a frame with a number below seq, or NULL. */
+extern GoflowVariableRow *goflow_variable_read_before(const pg_uuid_t *id, int variable, int frame,
+													  int seq);
+extern List *goflow_past_ends_read(const pg_uuid_t *id); /* GoflowPastEndRow *, by seq */
+extern List *goflow_offered_read(const pg_uuid_t *id);	/* GoflowOfferedRow *, by seq */
+
+/* True if what is buffered are only the driver's own notes, which it could make again after a crash. */
+extern bool goflow_writes_are_notes(const GoflowWrites *writes);
+
 /* The last assignment to a variable of a frame, or NULL. */
 extern GoflowVariableRow *goflow_variable_read(const pg_uuid_t *id, int variable, int frame);
 
@@ -353,12 +418,20 @@ extern List *goflow_pending_read(const pg_uuid_t *id);	/* GoflowPendingRow * */
 extern List *goflow_frames_read(const pg_uuid_t *id);	/* GoflowFrameRow *, by frame */
 extern List *goflow_compensations_read(const pg_uuid_t *id);	/* GoflowCompensationRow *, by seq */
 
+#define GOFLOW_CHUNK_ROWS 256
+
 /* Rows of many-row nodes, written at once: a loop may read them in the same transaction. */
 extern void goflow_chunks_write(List *chunks);	/* GoflowChunkRow * */
 
 /* Calls take for each chunk in order, in memory that is gone afterwards. */
 extern void goflow_chunks_each(const pg_uuid_t *id, int frame, int node, int attempt,
 							   void (*take) (ArrayType *chunk, void *arg), void *arg);
+
+/* A chunk, or NULL; attempt 0: of the last one that has any. */
+extern ArrayType *goflow_chunk_find(const pg_uuid_t *id, int frame, int node, int attempt, int chunk);
+
+/* How many rows there are; attempt 0: of the last one that has any. */
+extern int64 goflow_chunks_count(const pg_uuid_t *id, int frame, int node, int attempt);
 extern ArrayType *goflow_chunk_read(const pg_uuid_t *id, int frame, int node, int attempt, int chunk);
 
 /* Values that iterations of a loop gave. */
@@ -406,6 +479,9 @@ typedef struct GoflowFoundExecution
 
 /* Those that fit and belong to the current user's roles, by id; returns how many. */
 extern int	goflow_execution_find(const GoflowFilter *filter, GoflowFoundExecution **found);
+
+/* A number that is greater than all of an execution, whose definition need not be known. */
+extern int32 goflow_journal_next_seq(const pg_uuid_t *id);
 
 /* True if an error came from a journal row that was already there: somebody else decided first. */
 extern bool goflow_journal_is_duplicate(const ErrorData *error);

@@ -38,6 +38,7 @@ enum
 	Anum_execution_parent,
 	Anum_execution_input,
 	Anum_execution_trigger,
+	Anum_execution_last_seq,
 	Anum_execution_output,
 	Anum_execution_error,
 	Anum_execution_home,
@@ -64,11 +65,42 @@ enum
 	Anum_journal_duration,
 	Anum_journal_started_at,
 	Anum_journal_finished_at,
+	Anum_journal_end_seq,
+	Anum_journal_total,
+	Anum_journal_queued_at,
+	Anum_journal_retried,
 	Anum_journal_output,
 	Anum_journal_error,
 	Anum_journal_more,
 	Anum_journal_outputs,
-	Natts_journal = Anum_journal_outputs
+	Anum_journal_facts,
+	Natts_journal = Anum_journal_facts
+};
+
+enum
+{
+	Anum_past_end_execution_id = 1,
+	Anum_past_end_seq,
+	Anum_past_end_state,
+	Anum_past_end_started_at,
+	Anum_past_end_finished_at,
+	Anum_past_end_output,
+	Anum_past_end_error,
+	Anum_past_end_restarted_seq,
+	Anum_past_end_restarted_at,
+	Anum_past_end_counts,
+	Natts_past_end = Anum_past_end_counts
+};
+
+enum
+{
+	Anum_offered_execution_id = 1,
+	Anum_offered_seq,
+	Anum_offered_frame,
+	Anum_offered_node,
+	Anum_offered_attempt,
+	Anum_offered_offered_at,
+	Natts_offered = Anum_offered_offered_at
 };
 
 enum
@@ -102,6 +134,7 @@ enum
 	Anum_pending_attempt,
 	Anum_pending_kind,
 	Anum_pending_started_at,
+	Anum_pending_seq,
 	Anum_pending_due_at,
 	Anum_pending_child,
 	Anum_pending_count,
@@ -122,6 +155,8 @@ enum
 	Anum_frame_node,
 	Anum_frame_part,
 	Anum_frame_iteration,
+	Anum_frame_seq,
+	Anum_frame_started_at,
 	Anum_frame_unwind,
 	Anum_frame_target,
 	Anum_frame_error,
@@ -251,6 +286,10 @@ extern void goflow_writer_insert(GoflowWriter *writer, const Datum *values, cons
 extern void goflow_writer_insert_at(GoflowWriter *writer, const Datum *values, const bool *nulls,
 									ItemPointer tid);
 extern void goflow_writer_update(GoflowWriter *writer, ItemPointer tid, HeapTuple tuple);
+
+/* The same with some columns replaced; what is stored out of line stays where it is. */
+extern void goflow_writer_modify(GoflowWriter *writer, ItemPointer tid, const Datum *values,
+								 const bool *nulls, const bool *replaced);
 extern void goflow_writer_delete(GoflowWriter *writer, ItemPointer tid);
 extern void goflow_writer_close(GoflowWriter *writer);
 
@@ -275,6 +314,10 @@ extern void goflow_scan_begin(GoflowScan *scan, const char *table, const char *i
 /* The same with more of the key given: columns by the types that they have. */
 extern void goflow_scan_begin_key(GoflowScan *scan, const char *table, const char *index,
 								  int nkeys, const Datum *keys);
+
+/* The same with the last key, an int, a bound that is not reached. */
+extern void goflow_scan_begin_below(GoflowScan *scan, const char *table, const char *index,
+									int nkeys, const Datum *keys);
 extern HeapTuple goflow_scan_next(GoflowScan *scan);
 extern HeapTuple goflow_scan_previous(GoflowScan *scan);	/* from the end; not both in one scan */
 extern void goflow_scan_end(GoflowScan *scan);

@@ -413,6 +413,12 @@ read_stored(int workflow_id)
 	return stored;
 }
 
+char *
+goflow_workflow_name(int workflow_id)
+{
+	return read_stored(workflow_id).name;
+}
+
 Jsonb *
 goflow_workflow_definition(int workflow_id)
 {

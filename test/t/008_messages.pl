@@ -64,7 +64,7 @@ is(scalar(@got), 2, 'two of one that fails');
 unlike(join(' ', @got), qr/secret|zero|postgres/, 'ids, states and numbers only');
 for my $message (@got)
 {
-	like($message, qr/^goflow \{"execution":"$uuid","event":"[a-z_]+","state":"[a-z]+",(?:"(?:total|completed|failed|skipped)":\d+,){4}"percent":\d+\.\d\d,"at":"[-0-9T:.+]+"\}$/,
+	like($message, qr/^goflow \{"execution":"$uuid","event":"[a-z_]+","state":"[a-z]+","seq":\d+,(?:"(?:total|completed|failed|skipped)":\d+,){4}"percent":\d+\.\d\d,"at":"[-0-9T:.+]+"\}$/,
 		'nothing else');
 }
 

@@ -8,7 +8,7 @@
  */
 #include "postgres.h"
 
-#include "api/api.h"
+#include "engine/engine.h"
 
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
