@@ -44,6 +44,7 @@ CALL test.start($${
   "fin": {"type": "transform", "after": "p", "value": {"n": "p.results IS NULL"}}}$$);
 CALL test.wait();
 SELECT node, attempt, state, result FROM test.journal ORDER BY node;
+DO $$ BEGIN FOR i IN 1..1000 LOOP EXIT WHEN NOT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND backend_type = 'goflow worker'); PERFORM pg_sleep(0.01), pg_stat_clear_snapshot(); END LOOP; END $$;
 SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND query LIKE '%of workflow "test"%';
 -- Any, or n of m: failed branches do not matter as long as enough are left.
 CALL test.both($${
@@ -69,7 +70,7 @@ CALL test.start($${
 CALL test.wait();
 SELECT node, attempt, state, result FROM test.journal ORDER BY node COLLATE "C";
 SELECT finished_at - started_at < '20 s' AS at_once FROM goflow.executions WHERE execution = (SELECT execution FROM test.runs);
-DO $$ BEGIN FOR i IN 1..500 LOOP EXIT WHEN NOT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND backend_type = 'goflow worker'); PERFORM pg_sleep(0.01); END LOOP; END $$;
+DO $$ BEGIN FOR i IN 1..1000 LOOP EXIT WHEN NOT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND backend_type = 'goflow worker'); PERFORM pg_sleep(0.01), pg_stat_clear_snapshot(); END LOOP; END $$;
 SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND backend_type = 'goflow worker';
 -- Without cancel_rest the others end, too; only then what comes after.
 CALL test.start($${
