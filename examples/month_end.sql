@@ -21,7 +21,9 @@ SELECT goflow.define('close_company', goflow.workflow(
     SELECT input.month, c.name, round(-balance.profit * r.rate, 2)
       FROM ledger.company c JOIN ledger.rate r ON r.month = input.month AND r.currency = c.currency
      WHERE c.name = input.company
-    RETURNING amount $$, after => 'even:true'),
+    RETURNING amount $$, after => 'even:true',
+    -- for a close that is cancelled on its way; one that was complete is undone by who called it
+    compensate => $$ DELETE FROM ledger.result r WHERE r.month = input.month AND r.company = input.company $$),
   goflow.output('amount', 'converted.amount')));
 
 SELECT goflow.define('month_end', goflow.workflow(
