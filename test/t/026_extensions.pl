@@ -52,20 +52,90 @@ for my $order ('goflow, pg_stat_statements, auto_explain', 'auto_explain, pg_sta
 	ok($log !~ /PANIC|was terminated|server process/, "$order: without trouble");
 }
 
-# Those that a packager may have put there; nothing is asked of them but to be there.
+# Those that a packager may have put there; nothing is asked of most of them but to be there.
+my %conf_of = (
+	# (of one role alone, so that its setting has to reach its worker)
+	pgaudit => "pgaudit.log = 'none'\npgaudit.log_relation = on\npgaudit.log_parameter = on\n",
+	pg_cron => "cron.use_background_workers = on\n");
+my %more_of = (pgaudit => \&audited, pg_cron => \&by_cron);
+
 for my $other (qw(pgaudit pg_cron pg_stat_monitor pg_qualstats pg_wait_sampling plpgsql_check))
 {
 	SKIP:
 	{
 		skip "$other is not installed", 2 unless -e "$libdir/$other.so";
-		my $node = new_server("beside_$other", conf => "shared_preload_libraries = '$other, goflow'\npgaudit.log = 'all'\n");
-
-		define_chain($node, 'chain', 3);
-		start_many($node, 'chain', 50);
-		wait_until_finished($node, "beside $other");
-		is_exactly_once($node, "beside $other");
-		$node->stop;
+		for my $order ("$other, goflow", "goflow, $other")
+		{
+			subtest $order => sub { beside($other, $order) };
+		}
 	}
 }
 
 done_testing();
+
+sub beside
+{
+	my ($other, $order) = @_;
+	my $node = new_server($order =~ s/, /_/r, conf => "shared_preload_libraries = '$order'\n" . ($conf_of{$other} // ''));
+
+	define_chain($node, 'chain', 3);
+	define_nodes($node, 'fails', Goflow::effect_node('f', undef, '1 / 0'));
+	start_many($node, 'chain', 50);
+	start_many($node, 'fails', 5);
+	wait_until_finished($node, $order);
+	is(query($node, 'SELECT workflow, state, count(*) FROM goflow.executions GROUP BY 1, 2 ORDER BY 1'),
+		"chain|completed|50\nfails|failed|5", 'each ends as it does alone');
+	$more_of{$other}->($node) if $more_of{$other};
+	is_exactly_once($node, $order);
+	$node->stop;
+	ok(slurp_file($node->logfile) !~ /PANIC|was terminated|server process|WARNING|stack is not empty/, 'without trouble');
+}
+
+# What the nodes of a role do is in the audit log, with what they were given.
+sub audited
+{
+	my ($node) = @_;
+	my $ada = 'SET SESSION AUTHORIZATION ada; ';
+	my (%input, $log);
+
+	query($node, q{
+		CREATE EXTENSION pgaudit;
+		CREATE ROLE ada LOGIN; GRANT CREATE ON SCHEMA public TO ada; SELECT goflow.grant_usage('ada');
+		ALTER ROLE ada SET pgaudit.log = 'all';
+		CREATE FUNCTION caught() RETURNS text LANGUAGE plpgsql AS $$
+		BEGIN PERFORM 1 / 0; EXCEPTION WHEN division_by_zero THEN RETURN 'caught'; END $$});
+	query($node, $ada . q{CREATE TABLE marked AS SELECT 1 AS x; SELECT goflow.define('audited', '{"input": {"i": "int"}, "nodes": {
+		"write": {"type": "sql", "rows": "none", "sql": "INSERT INTO effect SELECT execution.id, ''write'' WHERE input.i >= 0"},
+		"catch": {"type": "sql", "after": "write", "sql": "SELECT caught()"},
+		"read": {"type": "sql", "after": "catch", "sql": "SELECT count(*) AS marked_read FROM effect"},
+		"ddl": {"type": "sql", "after": "read", "sql": "CREATE TEMPORARY TABLE marked_ddl (x int) ON COMMIT DROP"},
+		"vacuum": {"type": "sql", "after": "ddl", "atomic": false, "sql": "VACUUM marked"},
+		"fail": {"type": "sql", "after": "vacuum", "sql": "DELETE FROM marked WHERE x = 1 / (SELECT 0)"}}}')});
+	query($node, $ada . q{SELECT count(*) FROM goflow.start_many('audited', (SELECT array_agg(jsonb_build_object('i', 4242000 + g)) FROM generate_series(1, 20) g))});
+	wait_until_finished($node, 'audited');
+
+	$log = slurp_file($node->logfile);
+	# (more where a node was rolled back and run again)
+	for my $what ('WRITE,INSERT,TABLE,public\.effect,', 'WRITE,DELETE,TABLE,public\.marked,', 'READ,SELECT,TABLE,public\.effect,"?SELECT count',
+		'FUNCTION,EXECUTE,FUNCTION,public\.caught,', 'DDL,CREATE TABLE,TABLE,pg_temp\.marked_ddl,', 'MISC,VACUUM,,,')
+	{
+		cmp_ok(() = $log =~ /AUDIT: SESSION,\d+,\d+,$what/g, '>=', 20, "audited: $what");
+	}
+	$input{$1}++ while $log =~ /AUDIT: SESSION,\d+,\d+,WRITE,INSERT,TABLE,public\.effect,[^\n]*(42420\d\d)/g;
+	is(keys %input, 20, 'with the input of each');
+	ok($log !~ /AUDIT: [^\n]*\bchain\b/, 'nothing of other roles');
+}
+
+# A node makes a job of pg_cron, and the job starts an execution.
+sub by_cron
+{
+	my ($node) = @_;
+
+	query($node, 'CREATE EXTENSION pg_cron');
+	define_nodes($node, 'schedule', q{"job": {"type": "sql", "sql": "SELECT cron.schedule('at start', '@reboot', 'SELECT goflow.start(''chain'')')"}});
+	start_many($node, 'schedule', 1);
+	wait_until_finished($node, 'schedule');
+	$node->restart;
+	ok(wait_for($node, q{SELECT count(*) = 51 FROM goflow.executions WHERE workflow = 'chain' AND state = 'completed'}), 'a job starts an execution')
+	  or diag(query($node, 'SELECT * FROM cron.job_run_details'));
+}
