@@ -332,11 +332,12 @@ my_pool(void)
 	return &goflow_control->pools[goflow_my_slot->pool];
 }
 
+/* Whoever has come for work, or was woken for it, does some first. */
 static bool
 had_its_turn(TimestampTz now)
 {
-	return goflow_pool_workers_locked(my_pool()) > 1 ||
-		now >= goflow_my_slot->busy_since + GOFLOW_TURN;
+	return goflow_my_slot->state == GOFLOW_SLOT_BUSY &&
+		(goflow_pool_workers_locked(my_pool()) > 1 || now >= goflow_my_slot->busy_since + GOFLOW_TURN);
 }
 
 /*

@@ -131,7 +131,7 @@ $node->safe_psql('postgres', q{SELECT goflow.start('nap')}, extra_params => [ '-
 query($node, q{SELECT goflow.start('delayed')});
 start_many($node, 'chain', 100);
 $seconds = seconds { wait_until_finished($node, 'with one process') };
-cmp_ok($seconds, '<', 90, sprintf('with a single process all of it still gets its turn: %.1f s', $seconds));
+cmp_ok($seconds, '<', 45, sprintf('with a single process all of it still gets its turn: %.1f s', $seconds));
 is_exactly_once($node, 'with one process');
 $node->stop;
 
