@@ -62,7 +62,7 @@ sub check_copy
 		$node->psql($database, "SELECT goflow.$call", stderr => \$err);
 		like($err, qr/belongs to another database.*adopt/s, "$what: $call says why not");
 	}
-	is(query($node, "SELECT goflow.wait('$execution', '50 ms')", $database), 'waiting', "$what: wait() can be called");
+	like(query($node, "SELECT goflow.wait('$execution', '50 ms')", $database), qr/^(running|waiting)$/, "$what: wait() can be called");
 
 	start_many($node, 'chain', 10, $database);
 	query($node, 'INSERT INTO orders VALUES (1), (2)', $database);

@@ -115,7 +115,7 @@ query($node, q{SELECT goflow.grant_usage('ada'); GRANT CREATE ON SCHEMA public T
 
 # ---- reassign() ----
 
-define_slow($node, 'slow', 2, 0.5);
+define_slow($node, 'slow', 2, 1.5);	# it still runs when the role changes
 query($node, q{SELECT goflow.grant_start('slow', 'ada'), goflow.grant_start('slow', 'bob')});
 as('ada', 'SELECT goflow.define($$on_order$$, $${"nodes": {"t": {"type": "trigger", "table": "orders", "events": ["insert"]}, '
 	  . Goflow::effect_node('o', 't') . '}}$$)');
