@@ -11,7 +11,7 @@ ifneq ($(filter $(SCRIPTED),$(MAKECMDGOALS)),)
 
 .PHONY: $(MAKECMDGOALS)
 check: ; @test/check $(TESTS)
-soak: ; @SOAK_SECONDS=$(or $(SECONDS),1800) test/check 027_soak
+soak: ; @SOAK_SECONDS=$(or $(SECONDS),1800) test/check 033_soak
 demo: ; @demo/run
 bench: ; @test/bench/run
 fuzz: ; @test/fuzz/run
