@@ -24,6 +24,7 @@
 #include "access/xact.h"
 #include "commands/async.h"
 #include "miscadmin.h"
+#include "port/pg_bitutils.h"
 #include "storage/ipc.h"
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
@@ -438,8 +439,12 @@ goflow_subscription_count(int slot, uint64 sent, uint64 dropped)
 void
 goflow_subscription_count_dropped(const GoflowMessage *message)
 {
-	for (int i = 0; i < goflow_max_subscriptions; i++)
-		if ((message->targets[i / 64] & (UINT64CONST(1) << (i % 64))) &&
-			message->ticket >= subscriptions->slots[i].sub.first_ticket)
-			goflow_subscription_count(i, 0, 1);
+	for (int word = 0; word < lengthof(message->targets); word++)
+		for (uint64 left = message->targets[word]; left != 0; left &= left - 1)
+		{
+			int			slot = word * 64 + pg_rightmost_one_pos64(left);
+
+			if (message->ticket >= subscriptions->slots[slot].sub.first_ticket)
+				goflow_subscription_count(slot, 0, 1);
+		}
 }

@@ -323,7 +323,11 @@ send_page(Sending *page)
 	return more;
 }
 
-/* Sends what is in the ring for this database.  True if it did something. */
+/*
+ * Sends a page of what is in the ring for this database.  True if it did
+ * something: then there may be more, for another call, so that under load the
+ * scheduler's other work has its turn, too.
+ */
 bool
 goflow_send_messages(void)
 {
@@ -333,26 +337,24 @@ goflow_send_messages(void)
 
 	if (pg_atomic_exchange_u32(&goflow_my_database->ring_pending, 0) == 0)
 		return false;
-	while (more)
+	memset(&page, 0, sizeof(page));
+	PG_TRY();
 	{
-		memset(&page, 0, sizeof(page));
-		PG_TRY();
-		{
-			more = send_page(&page);
-			count(&page, true);
-		}
-		PG_CATCH();
-		{
-			MemoryContextSwitchTo(context);
-			EmitErrorReport();
-			FlushErrorState();
-			AbortCurrentTransaction();
-			count(&page, false);
-			silent_until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), SILENCE_MS);
-		}
-		PG_END_TRY();
-		MemoryContextSwitchTo(context);
-		CHECK_FOR_INTERRUPTS();
+		more = send_page(&page);
+		count(&page, true);
 	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		EmitErrorReport();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		count(&page, false);
+		silent_until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), SILENCE_MS);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	if (more)
+		pg_atomic_write_u32(&goflow_my_database->ring_pending, 1);
 	return true;
 }

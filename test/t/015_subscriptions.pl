@@ -290,6 +290,19 @@ $arrived += scalar(messages($stalled)) while $arrived < $sent && time() < $deadl
 is($arrived, $sent, 'what was sent arrives when it goes on');
 is_exactly_once($node, 'with a stopped subscriber');
 
+# ---- what is due does not wait until there are no more messages ----
+
+my $flooded = $node->background_psql('postgres');
+my ($reader) = $flooded->query_safe('SELECT pg_backend_pid()') =~ /(\d+)/;
+subscribe($flooded, q{workflow => 'chain'}) for 1 .. 10;
+define_nodes($node, 'due', q{"nap": {"type": "delay", "for": "'20 ms'"}});
+my $due = query($node, q{SELECT goflow.start('due', priority => 100) FROM (
+	SELECT count(*) FROM goflow.start_many('chain', array_fill('{}'::jsonb, ARRAY[4000]))) x});
+wait_until_finished($node, 'with many messages');
+is(query($node, qq{SELECT finished_at < (SELECT max(finished_at) FROM goflow.executions WHERE workflow = 'chain')
+	FROM goflow.executions WHERE execution = '$due'}), 't', 'a delay ends though messages keep coming');
+query($node, "SELECT pg_terminate_backend($reader)");
+
 # ---- a notification queue that fills ----
 
 $node->append_conf('postgresql.conf', "goflow.notification_queue_limit = 0.005\n");
