@@ -96,9 +96,10 @@ query($node, 'ALTER SYSTEM RESET goflow.max_workers');
 query($node, 'SELECT pg_reload_conf()');
 query($node, "ROLLBACK PREPARED '$_'") for split /\n/, query($node, 'SELECT gid FROM pg_prepared_xacts');
 try_query($node, 'DROP DATABASE IF EXISTS copy WITH (FORCE)');
-query($node, q{SELECT goflow.resume(execution) FROM goflow.executions WHERE state = 'paused'});
-wait_for($node, q{SELECT count(*) = 0 FROM goflow.executions e, LATERAL (SELECT CASE WHEN state = 'paused' THEN goflow.resume(execution) END) r WHERE state = 'paused'});
-wait_until_finished($node, 'after all of it');
+# (what has piled up is worked off; a pause that was asked for comes when its execution does)
+$Goflow::bound += $seconds * 0.2;
+ok(wait_for($node, q{SELECT count(*) + count(goflow.resume(execution)) FILTER (WHERE state = 'paused') = 0 FROM goflow.executions WHERE finished_at IS NULL}),
+	'after all of it: every execution finishes');
 is_exactly_once($node, 'after all of it');
 is(query($node, q{SELECT count(*), coalesce(sum(n - 20), 0) FROM (SELECT count(*) AS n, count(DISTINCT i) AS d FROM looped JOIN goflow.executions USING (execution) WHERE state = 'completed' GROUP BY execution) x WHERE n <> d OR n <> 20}), '0|0',
 	'every iteration of a loop that completed ran once');
