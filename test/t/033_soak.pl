@@ -9,7 +9,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
 
-my $seconds = $ENV{SOAK_SECONDS} || 120;
+my $seconds = $ENV{SOAK_SECONDS} || 45;
 my $node = new_server('soak', conf => "max_worker_processes = 12\ngoflow.max_workers = 5\n"
 	  . "goflow.worker_idle_timeout = 1s\ngoflow.scheduler_idle_timeout = 1s\ngoflow.rescan_interval = 5\n"
 	  . "max_prepared_transactions = 10\nwork_mem = '128kB'\n");
