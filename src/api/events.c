@@ -20,7 +20,6 @@
 #include "utils/hsearch.h"
 
 #include "engine/engine.h"
-#include "store/table.h"
 
 PG_FUNCTION_INFO_V1(goflow_events);
 

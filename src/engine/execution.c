@@ -21,7 +21,6 @@
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "storage/lock.h"
-#include "store/table.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 

@@ -60,9 +60,6 @@
 /* Rows that one transaction reads. */
 #define PAGE 500
 
-/* Between the moment that a row is made with and its commit, at most, for it to be told of. */
-#define COMMIT_LAG (2 * USECS_PER_SEC)
-
 /* Does the scan that is under way take waiting executions too? */
 static bool scan_waiting = true;
 
@@ -287,7 +284,7 @@ static TimestampTz
 announce_waits(TimestampTz now)
 {
 	static TimestampTz looked_at = DT_NOBEGIN;
-	TimestampTz since = looked_at == DT_NOBEGIN ? looked_at : looked_at - COMMIT_LAG;
+	TimestampTz since = looked_at == DT_NOBEGIN ? looked_at : looked_at - GOFLOW_COMMIT_LAG;
 	TimestampTz next;
 	ListCell   *lc;
 	bool		has_room;

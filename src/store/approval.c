@@ -13,19 +13,13 @@
 
 #include "store/store.h"
 
-#include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/rel.h"
 
 #include "store/table.h"
-
-#define SET(anum, datum) (values[(anum) - 1] = (datum), nulls[(anum) - 1] = false)
-#define VALUE(anum) values[(anum) - 1]
-#define ISNULL(anum) nulls[(anum) - 1]
 
 void
 goflow_approvals_insert(List *rows)
@@ -69,61 +63,41 @@ goflow_approvals_insert(List *rows)
 	goflow_writer_close(&writer);
 }
 
-void
-goflow_approvals_delete(List *rows)
+static void *
+read_row(HeapTuple tuple, const Datum *values, const bool *nulls)
 {
-	GoflowWriter writer;
-	ListCell   *lc;
+	GoflowApprovalRow *row = palloc0(sizeof(GoflowApprovalRow));
 
-	goflow_writer_open(&writer, "approval");
-	foreach(lc, rows)
-		goflow_writer_delete(&writer, &((GoflowApprovalRow *) lfirst(lc))->tid);
-	goflow_writer_close(&writer);
+	row->execution_id = *DatumGetUUIDP(VALUE(Anum_approval_execution_id));
+	row->frame = DatumGetInt32(VALUE(Anum_approval_frame));
+	row->node = DatumGetInt16(VALUE(Anum_approval_node));
+	row->attempt = DatumGetInt16(VALUE(Anum_approval_attempt));
+	row->path = TextDatumGetCString(VALUE(Anum_approval_path));
+	row->run_as = DatumGetObjectId(VALUE(Anum_approval_run_as));
+	row->role = DatumGetObjectId(VALUE(Anum_approval_role));
+	if (!ISNULL(Anum_approval_escalate_to))
+	{
+		row->escalate_to = DatumGetObjectId(VALUE(Anum_approval_escalate_to));
+		row->escalate_at = DatumGetTimestampTz(VALUE(Anum_approval_escalate_at));
+	}
+	if (!ISNULL(Anum_approval_decision))
+	{
+		row->decision = DatumGetChar(VALUE(Anum_approval_decision));
+		row->decided_by = TextDatumGetCString(VALUE(Anum_approval_decided_by));
+		row->login = TextDatumGetCString(VALUE(Anum_approval_login));
+		row->decided_at = DatumGetTimestampTz(VALUE(Anum_approval_decided_at));
+		if (!ISNULL(Anum_approval_comment))
+			row->comment = TextDatumGetCString(VALUE(Anum_approval_comment));
+		row->fields = DatumGetArrayTypePCopy(VALUE(Anum_approval_fields));
+	}
+	row->tid = tuple->t_self;
+	return row;
 }
 
 static List *
 read_rows(int nkeys, const Datum *keys)
 {
-	GoflowScan	scan;
-	HeapTuple	tuple;
-	List	   *rows = NIL;
-
-	goflow_scan_begin_key(&scan, "approval", "approval_pkey", nkeys, keys);
-	while (HeapTupleIsValid(tuple = goflow_scan_next(&scan)))
-	{
-		Datum		values[Natts_approval];
-		bool		nulls[Natts_approval];
-		GoflowApprovalRow *row = palloc0(sizeof(GoflowApprovalRow));
-
-		CHECK_FOR_INTERRUPTS();
-		heap_deform_tuple(tuple, RelationGetDescr(scan.rel), values, nulls);
-		row->execution_id = *DatumGetUUIDP(VALUE(Anum_approval_execution_id));
-		row->frame = DatumGetInt32(VALUE(Anum_approval_frame));
-		row->node = DatumGetInt16(VALUE(Anum_approval_node));
-		row->attempt = DatumGetInt16(VALUE(Anum_approval_attempt));
-		row->path = TextDatumGetCString(VALUE(Anum_approval_path));
-		row->run_as = DatumGetObjectId(VALUE(Anum_approval_run_as));
-		row->role = DatumGetObjectId(VALUE(Anum_approval_role));
-		if (!ISNULL(Anum_approval_escalate_to))
-		{
-			row->escalate_to = DatumGetObjectId(VALUE(Anum_approval_escalate_to));
-			row->escalate_at = DatumGetTimestampTz(VALUE(Anum_approval_escalate_at));
-		}
-		if (!ISNULL(Anum_approval_decision))
-		{
-			row->decision = DatumGetChar(VALUE(Anum_approval_decision));
-			row->decided_by = TextDatumGetCString(VALUE(Anum_approval_decided_by));
-			row->login = TextDatumGetCString(VALUE(Anum_approval_login));
-			row->decided_at = DatumGetTimestampTz(VALUE(Anum_approval_decided_at));
-			if (!ISNULL(Anum_approval_comment))
-				row->comment = TextDatumGetCString(VALUE(Anum_approval_comment));
-			row->fields = DatumGetArrayTypePCopy(VALUE(Anum_approval_fields));
-		}
-		row->tid = tuple->t_self;
-		rows = lappend(rows, row);
-	}
-	goflow_scan_end(&scan);
-	return rows;
+	return goflow_scan_rows("approval", "approval_pkey", nkeys, keys, read_row);
 }
 
 List *

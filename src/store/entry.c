@@ -57,10 +57,6 @@ enum
 #define MAX_BYTES (MAX_ENTRIES * ENTRY_NUMBERS * sizeof(int32) + MAX_OUTPUT_BYTES)
 #define MAX_OUTPUTS 150			/* columns, NULLs included */
 
-#define SET(anum, datum) (values[(anum) - 1] = (datum), nulls[(anum) - 1] = false)
-#define SET_OR_NULL(anum, given, datum) \
-	(nulls[(anum) - 1] = !(given), values[(anum) - 1] = (given) ? (datum) : (Datum) 0)
-
 static ArrayType *
 make_texts(Datum *values, bool *nulls, int n)
 {
@@ -260,9 +256,6 @@ goflow_entries_pack(GoflowNodeRow **entries, int nentries, Datum *values, bool *
 				PointerGetDatum(make_texts(outputs, output_nulls, noutputs)));
 	return n;
 }
-
-#define VALUE(anum) values[(anum) - 1]
-#define ISNULL(anum) nulls[(anum) - 1]
 
 static GoflowNodeRow *
 get_first(const Datum *values, const bool *nulls)

@@ -82,8 +82,6 @@ goflow_execution_read(const pg_uuid_t *id)
 			TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data));
 		heap_deform_tuple(tuple, RelationGetDescr(scan.rel), values, nulls);
 
-#define VALUE(anum) values[(anum) - 1]
-#define ISNULL(anum) nulls[(anum) - 1]
 		row->id = *id;
 		row->workflow_id = DatumGetInt32(VALUE(Anum_execution_workflow_id));
 		row->run_as = DatumGetObjectId(VALUE(Anum_execution_run_as));
@@ -116,8 +114,6 @@ goflow_execution_read(const pg_uuid_t *id)
 			row->retry_seq = DatumGetInt32(VALUE(Anum_execution_retry_seq));
 		if (!ISNULL(Anum_execution_retried))
 			row->retried = DatumGetArrayTypePCopy(VALUE(Anum_execution_retried));
-#undef VALUE
-#undef ISNULL
 	}
 	goflow_scan_end(&scan);
 	return row;
@@ -187,11 +183,6 @@ goflow_execution_retried(const GoflowExecutionRow *row, int nnodes)
 static void
 to_values(GoflowExecutionRow *row, Datum *values, bool *nulls)
 {
-	memset(nulls, 0, Natts_execution * sizeof(bool));
-
-#define SET(anum, datum) values[(anum) - 1] = (datum)
-#define SET_OR_NULL(anum, given, datum) \
-	do { nulls[(anum) - 1] = !(given); values[(anum) - 1] = (given) ? (datum) : (Datum) 0; } while (0)
 	SET(Anum_execution_id, UUIDPGetDatum(&row->id));
 	SET(Anum_execution_workflow_id, Int32GetDatum(row->workflow_id));
 	SET(Anum_execution_run_as, ObjectIdGetDatum(row->run_as));
@@ -210,8 +201,6 @@ to_values(GoflowExecutionRow *row, Datum *values, bool *nulls)
 	SET(Anum_execution_home, UUIDPGetDatum(&row->home));
 	SET_OR_NULL(Anum_execution_retry_seq, row->retry_seq > 0, Int32GetDatum(row->retry_seq));
 	SET_OR_NULL(Anum_execution_retried, row->retried != NULL, PointerGetDatum(row->retried));
-#undef SET
-#undef SET_OR_NULL
 }
 
 void

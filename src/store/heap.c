@@ -22,6 +22,7 @@
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "executor/tuptable.h"
+#include "miscadmin.h"
 #include "utils/fmgroids.h"
 #include "utils/snapmgr.h"
 
@@ -395,4 +396,43 @@ goflow_scan_end(GoflowScan *scan)
 	UnregisterSnapshot(scan->snapshot);
 	index_close(scan->index, AccessShareLock);
 	table_close(scan->rel, AccessShareLock);
+}
+
+List *
+goflow_scan_rows(const char *table, const char *index, int nkeys, const Datum *keys,
+				 void *(*read) (HeapTuple tuple, const Datum *values, const bool *nulls))
+{
+	GoflowScan	scan;
+	HeapTuple	tuple;
+	TupleDesc	tupdesc;
+	Datum	   *values;
+	bool	   *nulls;
+	List	   *rows = NIL;
+
+	goflow_scan_begin_key(&scan, table, index, nkeys, keys);
+	tupdesc = RelationGetDescr(scan.rel);
+	values = palloc(tupdesc->natts * sizeof(Datum));
+	nulls = palloc(tupdesc->natts * sizeof(bool));
+	while (HeapTupleIsValid(tuple = goflow_scan_next(&scan)))
+	{
+		CHECK_FOR_INTERRUPTS();
+		heap_deform_tuple(tuple, tupdesc, values, nulls);
+		rows = lappend(rows, read(tuple, values, nulls));
+	}
+	pfree(values);
+	pfree(nulls);
+	goflow_scan_end(&scan);
+	return rows;
+}
+
+void
+goflow_rows_delete(const char *table, List *rows, Size offset)
+{
+	GoflowWriter writer;
+	ListCell   *lc;
+
+	goflow_writer_open(&writer, table);
+	foreach(lc, rows)
+		goflow_writer_delete(&writer, (ItemPointer) ((char *) lfirst(lc) + offset));
+	goflow_writer_close(&writer);
 }

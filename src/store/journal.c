@@ -62,11 +62,6 @@ goflow_writes_go_back(GoflowWrites *writes, const GoflowWritesMark *mark)
 		writes->rows[i] = list_truncate(writes->rows[i], mark->length[i]);
 }
 
-/* One value, or NULL where there is none. */
-#define SET(anum, datum) (values[(anum) - 1] = (datum), nulls[(anum) - 1] = false)
-#define SET_OR_NULL(anum, given, datum) \
-	(nulls[(anum) - 1] = !(given), values[(anum) - 1] = (given) ? (datum) : (Datum) 0)
-
 /*
  * Entries that may share a row come to stand together: those of an open frame,
  * since it is read by its number, and those of all the frames that have ended.
@@ -363,18 +358,6 @@ write_compensations(List *rows)
 	goflow_writer_close(&writer);
 }
 
-static void
-delete_requests(List *rows)
-{
-	GoflowWriter writer;
-	ListCell   *lc;
-
-	goflow_writer_open(&writer, "request");
-	foreach(lc, rows)
-		goflow_writer_delete(&writer, &((GoflowRequestRow *) lfirst(lc))->tid);
-	goflow_writer_close(&writer);
-}
-
 /*
  * Writes everything that is buffered.  Errors: 23505 when a row was already
  * there (goflow_journal_is_duplicate).
@@ -402,19 +385,19 @@ goflow_writes_flush(GoflowWrites *writes, void (*stored) (GoflowFrameRow *row))
 	if (rows[GOFLOW_WRITE_COMPENSATION])
 		write_compensations(rows[GOFLOW_WRITE_COMPENSATION]);
 	if (rows[GOFLOW_WRITE_REQUEST_END])
-		delete_requests(rows[GOFLOW_WRITE_REQUEST_END]);
+		goflow_rows_delete("request", rows[GOFLOW_WRITE_REQUEST_END], offsetof(GoflowRequestRow, tid));
 	if (rows[GOFLOW_WRITE_EXECUTION])
 		goflow_execution_write(rows[GOFLOW_WRITE_EXECUTION]);
 	if (rows[GOFLOW_WRITE_SIGNAL_END])
-		goflow_signals_delete(rows[GOFLOW_WRITE_SIGNAL_END]);
+		goflow_rows_delete("signal", rows[GOFLOW_WRITE_SIGNAL_END], offsetof(GoflowSignalRow, tid));
 	if (rows[GOFLOW_WRITE_APPROVAL])
 		goflow_approvals_insert(rows[GOFLOW_WRITE_APPROVAL]);
 	if (rows[GOFLOW_WRITE_APPROVAL_END])
-		goflow_approvals_delete(rows[GOFLOW_WRITE_APPROVAL_END]);
+		goflow_rows_delete("approval", rows[GOFLOW_WRITE_APPROVAL_END], offsetof(GoflowApprovalRow, tid));
 	if (rows[GOFLOW_WRITE_TASK])
 		goflow_tasks_insert(rows[GOFLOW_WRITE_TASK]);
 	if (rows[GOFLOW_WRITE_TASK_END])
-		goflow_tasks_delete(rows[GOFLOW_WRITE_TASK_END]);
+		goflow_rows_delete("task", rows[GOFLOW_WRITE_TASK_END], offsetof(GoflowTaskRow, tid));
 	if (rows[GOFLOW_WRITE_WAITS_END])
 		goflow_waits_delete(rows[GOFLOW_WRITE_WAITS_END]);
 	goflow_writes_go_back(writes, &empty);
@@ -483,9 +466,6 @@ goflow_collected_write(const pg_uuid_t *id, int frame, int node, int attempt, in
 	goflow_writer_close(&writer);
 	CommandCounterIncrement();
 }
-
-#define VALUE(anum) values[(anum) - 1]
-#define ISNULL(anum) nulls[(anum) - 1]
 
 static List *
 read_journal(int nkeys, const Datum *keys)
@@ -564,73 +544,61 @@ goflow_journal_read_failed(const pg_uuid_t *id, int frame, int node, int attempt
 	return rows ? linitial(rows) : NULL;
 }
 
+static void *
+read_past_end(HeapTuple tuple, const Datum *values, const bool *nulls)
+{
+	GoflowPastEndRow *row = palloc0(sizeof(GoflowPastEndRow));
+	ArrayType  *counts;
+
+	row->execution_id = *DatumGetUUIDP(VALUE(Anum_past_end_execution_id));
+	row->seq = DatumGetInt32(VALUE(Anum_past_end_seq));
+	row->state = DatumGetChar(VALUE(Anum_past_end_state));
+	if (!ISNULL(Anum_past_end_started_at))
+		row->started_at = DatumGetTimestampTz(VALUE(Anum_past_end_started_at));
+	row->finished_at = DatumGetTimestampTz(VALUE(Anum_past_end_finished_at));
+	if (!ISNULL(Anum_past_end_output))
+		row->output = DatumGetJsonbPCopy(VALUE(Anum_past_end_output));
+	if (!ISNULL(Anum_past_end_error))
+		row->error = DatumGetJsonbPCopy(VALUE(Anum_past_end_error));
+	row->restarted_seq = DatumGetInt32(VALUE(Anum_past_end_restarted_seq));
+	row->restarted_at = DatumGetTimestampTz(VALUE(Anum_past_end_restarted_at));
+	counts = DatumGetArrayTypeP(VALUE(Anum_past_end_counts));
+	if (ARR_NDIM(counts) != 1 || ARR_DIMS(counts)[0] != GOFLOW_PAST_COUNTS)
+		elog(ERROR, "unexpected counts of an execution");
+	memcpy(row->counts, ARR_DATA_PTR(counts), sizeof(row->counts));
+	return row;
+}
+
 List *
 goflow_past_ends_read(const pg_uuid_t *id)
 {
-	GoflowScan	scan;
-	HeapTuple	tuple;
-	List	   *rows = NIL;
+	Datum		key = UUIDPGetDatum(id);
 
-	goflow_scan_begin(&scan, "past_end", "past_end_pkey", id);
-	while (HeapTupleIsValid(tuple = goflow_scan_next(&scan)))
-	{
-		Datum		values[Natts_past_end];
-		bool		nulls[Natts_past_end];
-		GoflowPastEndRow *row = palloc0(sizeof(GoflowPastEndRow));
-		ArrayType  *counts;
+	return goflow_scan_rows("past_end", "past_end_pkey", 1, &key, read_past_end);
+}
 
-		CHECK_FOR_INTERRUPTS();
-		heap_deform_tuple(tuple, RelationGetDescr(scan.rel), values, nulls);
-		row->execution_id = *id;
-		row->seq = DatumGetInt32(VALUE(Anum_past_end_seq));
-		row->state = DatumGetChar(VALUE(Anum_past_end_state));
-		if (!ISNULL(Anum_past_end_started_at))
-			row->started_at = DatumGetTimestampTz(VALUE(Anum_past_end_started_at));
-		row->finished_at = DatumGetTimestampTz(VALUE(Anum_past_end_finished_at));
-		if (!ISNULL(Anum_past_end_output))
-			row->output = DatumGetJsonbPCopy(VALUE(Anum_past_end_output));
-		if (!ISNULL(Anum_past_end_error))
-			row->error = DatumGetJsonbPCopy(VALUE(Anum_past_end_error));
-		row->restarted_seq = DatumGetInt32(VALUE(Anum_past_end_restarted_seq));
-		row->restarted_at = DatumGetTimestampTz(VALUE(Anum_past_end_restarted_at));
-		counts = DatumGetArrayTypeP(VALUE(Anum_past_end_counts));
-		if (ARR_NDIM(counts) != 1 || ARR_DIMS(counts)[0] != GOFLOW_PAST_COUNTS)
-			elog(ERROR, "unexpected counts of an execution");
-		memcpy(row->counts, ARR_DATA_PTR(counts), sizeof(row->counts));
-		rows = lappend(rows, row);
-	}
-	goflow_scan_end(&scan);
-	return rows;
+static void *
+read_offered(HeapTuple tuple, const Datum *values, const bool *nulls)
+{
+	GoflowOfferedRow *row = palloc0(sizeof(GoflowOfferedRow));
+
+	row->execution_id = *DatumGetUUIDP(VALUE(Anum_offered_execution_id));
+	row->seq = DatumGetInt32(VALUE(Anum_offered_seq));
+	row->frame = DatumGetInt32(VALUE(Anum_offered_frame));
+	row->node = DatumGetInt16(VALUE(Anum_offered_node));
+	row->attempt = DatumGetInt16(VALUE(Anum_offered_attempt));
+	row->offered_at = DatumGetTimestampTz(VALUE(Anum_offered_offered_at));
+	row->stored = true;
+	row->tid = tuple->t_self;
+	return row;
 }
 
 List *
 goflow_offered_read(const pg_uuid_t *id)
 {
-	GoflowScan	scan;
-	HeapTuple	tuple;
-	List	   *rows = NIL;
+	Datum		key = UUIDPGetDatum(id);
 
-	goflow_scan_begin(&scan, "offered", "offered_pkey", id);
-	while (HeapTupleIsValid(tuple = goflow_scan_next(&scan)))
-	{
-		Datum		values[Natts_offered];
-		bool		nulls[Natts_offered];
-		GoflowOfferedRow *row = palloc0(sizeof(GoflowOfferedRow));
-
-		CHECK_FOR_INTERRUPTS();
-		heap_deform_tuple(tuple, RelationGetDescr(scan.rel), values, nulls);
-		row->execution_id = *id;
-		row->seq = DatumGetInt32(VALUE(Anum_offered_seq));
-		row->frame = DatumGetInt32(VALUE(Anum_offered_frame));
-		row->node = DatumGetInt16(VALUE(Anum_offered_node));
-		row->attempt = DatumGetInt16(VALUE(Anum_offered_attempt));
-		row->offered_at = DatumGetTimestampTz(VALUE(Anum_offered_offered_at));
-		row->stored = true;
-		row->tid = tuple->t_self;
-		rows = lappend(rows, row);
-	}
-	goflow_scan_end(&scan);
-	return rows;
+	return goflow_scan_rows("offered", "offered_pkey", 1, &key, read_offered);
 }
 
 static GoflowVariableRow *
@@ -748,123 +716,105 @@ goflow_variables_read(const pg_uuid_t *id)
 	return rows;
 }
 
+static void *
+read_pending(HeapTuple tuple, const Datum *values, const bool *nulls)
+{
+	GoflowPendingRow *row = palloc0(sizeof(GoflowPendingRow));
+
+	row->execution_id = *DatumGetUUIDP(VALUE(Anum_pending_execution_id));
+	row->frame = DatumGetInt32(VALUE(Anum_pending_frame));
+	row->node = DatumGetInt16(VALUE(Anum_pending_node));
+	row->attempt = DatumGetInt16(VALUE(Anum_pending_attempt));
+	row->kind = DatumGetChar(VALUE(Anum_pending_kind));
+	row->started_at = DatumGetTimestampTz(VALUE(Anum_pending_started_at));
+	row->seq = DatumGetInt32(VALUE(Anum_pending_seq));
+	if (!ISNULL(Anum_pending_due_at))
+		row->due_at = DatumGetTimestampTz(VALUE(Anum_pending_due_at));
+	if (!ISNULL(Anum_pending_child))
+	{
+		row->child = palloc(sizeof(pg_uuid_t));
+		*row->child = *DatumGetUUIDP(VALUE(Anum_pending_child));
+	}
+	row->count = DatumGetInt64(VALUE(Anum_pending_count));
+	row->next = DatumGetInt64(VALUE(Anum_pending_next));
+	row->ended = DatumGetInt64(VALUE(Anum_pending_ended));
+	row->phase = DatumGetInt16(VALUE(Anum_pending_phase));
+	row->unwind = DatumGetChar(VALUE(Anum_pending_unwind));
+	row->target = ISNULL(Anum_pending_target) ? -1 : DatumGetInt16(VALUE(Anum_pending_target));
+	if (!ISNULL(Anum_pending_error))
+		row->error = DatumGetJsonbPCopy(VALUE(Anum_pending_error));
+	row->stored = true;
+	row->tid = tuple->t_self;
+	return row;
+}
+
 List *
 goflow_pending_read(const pg_uuid_t *id)
 {
-	GoflowScan	scan;
-	HeapTuple	tuple;
-	List	   *rows = NIL;
+	Datum		key = UUIDPGetDatum(id);
 
-	goflow_scan_begin(&scan, "pending", "pending_pkey", id);
-	while (HeapTupleIsValid(tuple = goflow_scan_next(&scan)))
-	{
-		Datum		values[Natts_pending];
-		bool		nulls[Natts_pending];
-		GoflowPendingRow *row = palloc0(sizeof(GoflowPendingRow));
+	return goflow_scan_rows("pending", "pending_pkey", 1, &key, read_pending);
+}
 
-		CHECK_FOR_INTERRUPTS();
-		heap_deform_tuple(tuple, RelationGetDescr(scan.rel), values, nulls);
-		row->execution_id = *id;
-		row->frame = DatumGetInt32(VALUE(Anum_pending_frame));
-		row->node = DatumGetInt16(VALUE(Anum_pending_node));
-		row->attempt = DatumGetInt16(VALUE(Anum_pending_attempt));
-		row->kind = DatumGetChar(VALUE(Anum_pending_kind));
-		row->started_at = DatumGetTimestampTz(VALUE(Anum_pending_started_at));
-		row->seq = DatumGetInt32(VALUE(Anum_pending_seq));
-		if (!ISNULL(Anum_pending_due_at))
-			row->due_at = DatumGetTimestampTz(VALUE(Anum_pending_due_at));
-		if (!ISNULL(Anum_pending_child))
-		{
-			row->child = palloc(sizeof(pg_uuid_t));
-			*row->child = *DatumGetUUIDP(VALUE(Anum_pending_child));
-		}
-		row->count = DatumGetInt64(VALUE(Anum_pending_count));
-		row->next = DatumGetInt64(VALUE(Anum_pending_next));
-		row->ended = DatumGetInt64(VALUE(Anum_pending_ended));
-		row->phase = DatumGetInt16(VALUE(Anum_pending_phase));
-		row->unwind = DatumGetChar(VALUE(Anum_pending_unwind));
-		row->target = ISNULL(Anum_pending_target) ? -1 : DatumGetInt16(VALUE(Anum_pending_target));
-		if (!ISNULL(Anum_pending_error))
-			row->error = DatumGetJsonbPCopy(VALUE(Anum_pending_error));
-		row->stored = true;
-		row->tid = tuple->t_self;
-		rows = lappend(rows, row);
-	}
-	goflow_scan_end(&scan);
-	return rows;
+static void *
+read_frame(HeapTuple tuple, const Datum *values, const bool *nulls)
+{
+	GoflowFrameRow *row = palloc0(sizeof(GoflowFrameRow));
+
+	row->execution_id = *DatumGetUUIDP(VALUE(Anum_frame_execution_id));
+	row->frame = DatumGetInt32(VALUE(Anum_frame_frame));
+	row->parent = DatumGetInt32(VALUE(Anum_frame_parent));
+	row->node = DatumGetInt16(VALUE(Anum_frame_node));
+	row->part = DatumGetInt16(VALUE(Anum_frame_part));
+	row->iteration = DatumGetInt64(VALUE(Anum_frame_iteration));
+	row->seq = DatumGetInt32(VALUE(Anum_frame_seq));
+	if (!ISNULL(Anum_frame_started_at))
+		row->started_at = DatumGetTimestampTz(VALUE(Anum_frame_started_at));
+	row->unwind = DatumGetChar(VALUE(Anum_frame_unwind));
+	row->target = ISNULL(Anum_frame_target) ? -1 : DatumGetInt16(VALUE(Anum_frame_target));
+	if (!ISNULL(Anum_frame_error))
+		row->error = DatumGetJsonbPCopy(VALUE(Anum_frame_error));
+	if (!ISNULL(Anum_frame_counters))
+		row->counters = DatumGetArrayTypePCopy(VALUE(Anum_frame_counters));
+	row->stored = true;
+	row->tid = tuple->t_self;
+	return row;
 }
 
 List *
 goflow_frames_read(const pg_uuid_t *id)
 {
-	GoflowScan	scan;
-	HeapTuple	tuple;
-	List	   *rows = NIL;
+	Datum		key = UUIDPGetDatum(id);
 
-	goflow_scan_begin(&scan, "frame", "frame_pkey", id);
-	while (HeapTupleIsValid(tuple = goflow_scan_next(&scan)))
-	{
-		Datum		values[Natts_frame];
-		bool		nulls[Natts_frame];
-		GoflowFrameRow *row = palloc0(sizeof(GoflowFrameRow));
+	return goflow_scan_rows("frame", "frame_pkey", 1, &key, read_frame);
+}
 
-		CHECK_FOR_INTERRUPTS();
-		heap_deform_tuple(tuple, RelationGetDescr(scan.rel), values, nulls);
-		row->execution_id = *id;
-		row->frame = DatumGetInt32(VALUE(Anum_frame_frame));
-		row->parent = DatumGetInt32(VALUE(Anum_frame_parent));
-		row->node = DatumGetInt16(VALUE(Anum_frame_node));
-		row->part = DatumGetInt16(VALUE(Anum_frame_part));
-		row->iteration = DatumGetInt64(VALUE(Anum_frame_iteration));
-		row->seq = DatumGetInt32(VALUE(Anum_frame_seq));
-		if (!ISNULL(Anum_frame_started_at))
-			row->started_at = DatumGetTimestampTz(VALUE(Anum_frame_started_at));
-		row->unwind = DatumGetChar(VALUE(Anum_frame_unwind));
-		row->target = ISNULL(Anum_frame_target) ? -1 : DatumGetInt16(VALUE(Anum_frame_target));
-		if (!ISNULL(Anum_frame_error))
-			row->error = DatumGetJsonbPCopy(VALUE(Anum_frame_error));
-		if (!ISNULL(Anum_frame_counters))
-			row->counters = DatumGetArrayTypePCopy(VALUE(Anum_frame_counters));
-		row->stored = true;
-		row->tid = tuple->t_self;
-		rows = lappend(rows, row);
-	}
-	goflow_scan_end(&scan);
-	return rows;
+static void *
+read_compensation(HeapTuple tuple, const Datum *values, const bool *nulls)
+{
+	GoflowCompensationRow *row = palloc0(sizeof(GoflowCompensationRow));
+
+	row->execution_id = *DatumGetUUIDP(VALUE(Anum_compensation_execution_id));
+	row->seq = DatumGetInt32(VALUE(Anum_compensation_seq));
+	row->frame = DatumGetInt32(VALUE(Anum_compensation_frame));
+	row->node = DatumGetInt16(VALUE(Anum_compensation_node));
+	row->params = DatumGetArrayTypePCopy(VALUE(Anum_compensation_params));
+	row->completed_at = DatumGetTimestampTz(VALUE(Anum_compensation_completed_at));
+	if (!ISNULL(Anum_compensation_done_at))
+		row->done_at = DatumGetTimestampTz(VALUE(Anum_compensation_done_at));
+	if (!ISNULL(Anum_compensation_error))
+		row->error = DatumGetJsonbPCopy(VALUE(Anum_compensation_error));
+	row->stored = true;
+	row->tid = tuple->t_self;
+	return row;
 }
 
 List *
 goflow_compensations_read(const pg_uuid_t *id)
 {
-	GoflowScan	scan;
-	HeapTuple	tuple;
-	List	   *rows = NIL;
+	Datum		key = UUIDPGetDatum(id);
 
-	goflow_scan_begin(&scan, "compensation", "compensation_pkey", id);
-	while (HeapTupleIsValid(tuple = goflow_scan_next(&scan)))
-	{
-		Datum		values[Natts_compensation];
-		bool		nulls[Natts_compensation];
-		GoflowCompensationRow *row = palloc0(sizeof(GoflowCompensationRow));
-
-		CHECK_FOR_INTERRUPTS();
-		heap_deform_tuple(tuple, RelationGetDescr(scan.rel), values, nulls);
-		row->execution_id = *id;
-		row->seq = DatumGetInt32(VALUE(Anum_compensation_seq));
-		row->frame = DatumGetInt32(VALUE(Anum_compensation_frame));
-		row->node = DatumGetInt16(VALUE(Anum_compensation_node));
-		row->params = DatumGetArrayTypePCopy(VALUE(Anum_compensation_params));
-		row->completed_at = DatumGetTimestampTz(VALUE(Anum_compensation_completed_at));
-		if (!ISNULL(Anum_compensation_done_at))
-			row->done_at = DatumGetTimestampTz(VALUE(Anum_compensation_done_at));
-		if (!ISNULL(Anum_compensation_error))
-			row->error = DatumGetJsonbPCopy(VALUE(Anum_compensation_error));
-		row->stored = true;
-		row->tid = tuple->t_self;
-		rows = lappend(rows, row);
-	}
-	goflow_scan_end(&scan);
-	return rows;
+	return goflow_scan_rows("compensation", "compensation_pkey", 1, &key, read_compensation);
 }
 
 static void

@@ -15,37 +15,30 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/rel.h"
 
 #include "store/table.h"
+
+static void *
+read_row(HeapTuple tuple, const Datum *values, const bool *nulls)
+{
+	GoflowRequestRow *row = palloc0(sizeof(GoflowRequestRow));
+
+	row->kind = DatumGetChar(VALUE(Anum_request_kind));
+	row->role = DatumGetObjectId(VALUE(Anum_request_role));
+	if (!ISNULL(Anum_request_argument))
+		row->argument = TextDatumGetCString(VALUE(Anum_request_argument));
+	row->tid = tuple->t_self;
+	row->is_uncommitted =
+		TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data));
+	return row;
+}
 
 List *
 goflow_requests_read(const pg_uuid_t *id)
 {
-	GoflowScan	scan;
-	HeapTuple	tuple;
-	List	   *rows = NIL;
+	Datum		key = UUIDPGetDatum(id);
 
-	goflow_scan_begin(&scan, "request", "request_pkey", id);
-	while (HeapTupleIsValid(tuple = goflow_scan_next(&scan)))
-	{
-		TupleDesc	tupdesc = RelationGetDescr(scan.rel);
-		GoflowRequestRow *row = palloc0(sizeof(GoflowRequestRow));
-		bool		isnull;
-		Datum		argument;
-
-		row->kind = DatumGetChar(heap_getattr(tuple, Anum_request_kind, tupdesc, &isnull));
-		row->role = DatumGetObjectId(heap_getattr(tuple, Anum_request_role, tupdesc, &isnull));
-		argument = heap_getattr(tuple, Anum_request_argument, tupdesc, &isnull);
-		if (!isnull)
-			row->argument = TextDatumGetCString(argument);
-		row->tid = tuple->t_self;
-		row->is_uncommitted =
-			TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data));
-		rows = lappend(rows, row);
-	}
-	goflow_scan_end(&scan);
-	return rows;
+	return goflow_scan_rows("request", "request_pkey", 1, &key, read_row);
 }
 
 GoflowRequestRow *

@@ -9,53 +9,33 @@
 
 #include "store/store.h"
 
-#include "access/htup_details.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/rel.h"
 
 #include "store/table.h"
+
+static void *
+read_row(HeapTuple tuple, const Datum *values, const bool *nulls)
+{
+	GoflowSignalRow *row = palloc0(sizeof(GoflowSignalRow));
+
+	row->number = DatumGetInt64(VALUE(Anum_signal_number));
+	row->name = TextDatumGetCString(VALUE(Anum_signal_name));
+	row->payload = DatumGetArrayTypePCopy(VALUE(Anum_signal_payload));
+	row->role = DatumGetObjectId(VALUE(Anum_signal_role));
+	row->sent_at = DatumGetTimestampTz(VALUE(Anum_signal_sent_at));
+	row->tid = tuple->t_self;
+	return row;
+}
 
 List *
 goflow_signals_read(const pg_uuid_t *id)
 {
-	GoflowScan	scan;
-	HeapTuple	tuple;
-	List	   *rows = NIL;
+	Datum		key = UUIDPGetDatum(id);
 
-	goflow_scan_begin(&scan, "signal", "signal_pkey", id);
-	while (HeapTupleIsValid(tuple = goflow_scan_next(&scan)))
-	{
-		Datum		values[Natts_signal];
-		bool		nulls[Natts_signal];
-		GoflowSignalRow *row = palloc0(sizeof(GoflowSignalRow));
-
-		CHECK_FOR_INTERRUPTS();
-		heap_deform_tuple(tuple, RelationGetDescr(scan.rel), values, nulls);
-		row->number = DatumGetInt64(values[Anum_signal_number - 1]);
-		row->name = TextDatumGetCString(values[Anum_signal_name - 1]);
-		row->payload = DatumGetArrayTypePCopy(values[Anum_signal_payload - 1]);
-		row->role = DatumGetObjectId(values[Anum_signal_role - 1]);
-		row->sent_at = DatumGetTimestampTz(values[Anum_signal_sent_at - 1]);
-		row->tid = tuple->t_self;
-		rows = lappend(rows, row);
-	}
-	goflow_scan_end(&scan);
-	return rows;
-}
-
-void
-goflow_signals_delete(List *rows)
-{
-	GoflowWriter writer;
-	ListCell   *lc;
-
-	goflow_writer_open(&writer, "signal");
-	foreach(lc, rows)
-		goflow_writer_delete(&writer, &((GoflowSignalRow *) lfirst(lc))->tid);
-	goflow_writer_close(&writer);
+	return goflow_scan_rows("signal", "signal_pkey", 1, &key, read_row);
 }
 
 void

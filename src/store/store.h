@@ -175,6 +175,12 @@ extern bool goflow_start_key_insert(const char *workflow, Oid role, const char *
  */
 extern void goflow_indexes_open(struct ResultRelInfo *rri, List **indexes);
 
+/* ---- heap.c ---- */
+
+/* What is read between the two is of one moment; the second also after an error. */
+extern void goflow_scan_hold(void);
+extern void goflow_scan_release(void);
+
 /* ---- journal.c: what a driver writes, buffered ---- */
 typedef struct GoflowNodeRow
 {
@@ -498,7 +504,6 @@ typedef struct GoflowSignalRow
 } GoflowSignalRow;
 
 extern List *goflow_signals_read(const pg_uuid_t *id);	/* GoflowSignalRow *, in order */
-extern void goflow_signals_delete(List *rows);
 
 /* Puts a signal of the current user into an inbox; effective at commit. */
 extern void goflow_signal_insert(const pg_uuid_t *id, const char *name, ArrayType *payload);
@@ -544,7 +549,6 @@ typedef struct GoflowApprovalRow
 } GoflowApprovalRow;
 
 extern void goflow_approvals_insert(List *rows);
-extern void goflow_approvals_delete(List *rows);
 extern List *goflow_approvals_read(const pg_uuid_t *id);	/* GoflowApprovalRow * */
 extern GoflowApprovalRow *goflow_approval_read(const pg_uuid_t *id, int frame, int node, int attempt);
 
@@ -553,6 +557,9 @@ extern bool goflow_approval_decide(const GoflowApprovalRow *row);
 
 /* Takes it back, unless somebody is deciding just now: then what he says is not read. */
 extern void goflow_approval_withdraw(const pg_uuid_t *id, int frame, int node, int attempt);
+
+/* Between the moment that a row is made with and its commit, at most, for who looks for new ones only. */
+#define GOFLOW_COMMIT_LAG (2 * USECS_PER_SEC)
 
 /* ---- task.c: work for programs outside ---- */
 #define GOFLOW_TASK_WAITING 'w'
@@ -579,7 +586,6 @@ typedef struct GoflowTaskRow
 } GoflowTaskRow;
 
 extern void goflow_tasks_insert(List *rows);
-extern void goflow_tasks_delete(List *rows);
 extern GoflowTaskRow *goflow_task_read(const pg_uuid_t *id, int frame, int node, int attempt);
 extern void goflow_task_withdraw(const pg_uuid_t *id, int frame, int node, int attempt);
 

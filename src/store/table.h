@@ -267,6 +267,16 @@ enum
 };
 
 /*
+ * Columns of a row, by number, in the arrays "values" and "nulls" of the one who
+ * writes or reads it.
+ */
+#define SET(anum, datum) (values[(anum) - 1] = (datum), nulls[(anum) - 1] = false)
+#define SET_OR_NULL(anum, given, datum) \
+	(nulls[(anum) - 1] = !(given), values[(anum) - 1] = (given) ? (datum) : (Datum) 0)
+#define VALUE(anum) values[(anum) - 1]
+#define ISNULL(anum) nulls[(anum) - 1]
+
+/*
  * A table open for writing: one open, any number of rows, one close.  Rows are
  * buffered and go in by table_multi_insert.
  */
@@ -305,9 +315,6 @@ typedef struct GoflowScan
 	struct SnapshotData *snapshot;
 } GoflowScan;
 
-/* Scans between the two see one moment; the second also after an error. */
-extern void goflow_scan_hold(void);
-extern void goflow_scan_release(void);
 extern void goflow_scan_begin(GoflowScan *scan, const char *table, const char *index,
 							  const pg_uuid_t *execution_id);
 
@@ -321,6 +328,13 @@ extern void goflow_scan_begin_below(GoflowScan *scan, const char *table, const c
 extern HeapTuple goflow_scan_next(GoflowScan *scan);
 extern HeapTuple goflow_scan_previous(GoflowScan *scan);	/* from the end; not both in one scan */
 extern void goflow_scan_end(GoflowScan *scan);
+
+/* A scan from begin to end: what "read" makes of each row, in order. */
+extern List *goflow_scan_rows(const char *table, const char *index, int nkeys, const Datum *keys,
+							  void *(*read) (HeapTuple tuple, const Datum *values, const bool *nulls));
+
+/* Deletes rows; in each element of the list its place (tid) stands at the offset. */
+extern void goflow_rows_delete(const char *table, List *rows, Size offset);
 
 /* ---- entry.c: rows of the journal ---- */
 

@@ -24,23 +24,14 @@
 
 #include "store/store.h"
 
-#include "access/htup_details.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
-#include "utils/rel.h"
 
 #include "store/table.h"
-
-#define SET(anum, datum) (values[(anum) - 1] = (datum), nulls[(anum) - 1] = false)
-#define VALUE(anum) values[(anum) - 1]
-#define ISNULL(anum) nulls[(anum) - 1]
-
-/* Between the moment that a row is made with and its commit, at most, for a look that is not full. */
-#define COMMIT_LAG (2 * USECS_PER_SEC)
 
 /* Part of its time, one in so many, that a backend spends on full looks. */
 #define FULL_LOOK_SHARE 20
@@ -111,16 +102,18 @@ goflow_tasks_insert(List *rows)
 	goflow_writer_close(&writer);
 }
 
-void
-goflow_tasks_delete(List *rows)
+static void *
+read_row(HeapTuple tuple, const Datum *values, const bool *nulls)
 {
-	GoflowWriter writer;
-	ListCell   *lc;
+	GoflowTaskRow *row = palloc0(sizeof(GoflowTaskRow));
 
-	goflow_writer_open(&writer, "task");
-	foreach(lc, rows)
-		goflow_writer_delete(&writer, &((GoflowTaskRow *) lfirst(lc))->tid);
-	goflow_writer_close(&writer);
+	row->state = DatumGetChar(VALUE(Anum_task_state));
+	if (!ISNULL(Anum_task_output))
+		row->output = DatumGetArrayTypePCopy(VALUE(Anum_task_output));
+	if (!ISNULL(Anum_task_error))
+		row->error = DatumGetJsonbPCopy(VALUE(Anum_task_error));
+	row->tid = tuple->t_self;
+	return row;
 }
 
 /* What the driver needs: the answer. */
@@ -129,28 +122,9 @@ goflow_task_read(const pg_uuid_t *id, int frame, int node, int attempt)
 {
 	Datum		keys[] = {UUIDPGetDatum(id), Int32GetDatum(frame), Int16GetDatum(node),
 	Int16GetDatum(attempt)};
-	GoflowScan	scan;
-	HeapTuple	tuple;
-	GoflowTaskRow *row = NULL;
+	List	   *rows = goflow_scan_rows("task", "task_pkey", 4, keys, read_row);
 
-	goflow_scan_begin_key(&scan, "task", "task_pkey", 4, keys);
-	tuple = goflow_scan_next(&scan);
-	if (HeapTupleIsValid(tuple))
-	{
-		Datum		values[Natts_task];
-		bool		nulls[Natts_task];
-
-		row = palloc0(sizeof(GoflowTaskRow));
-		heap_deform_tuple(tuple, RelationGetDescr(scan.rel), values, nulls);
-		row->state = DatumGetChar(VALUE(Anum_task_state));
-		if (!ISNULL(Anum_task_output))
-			row->output = DatumGetArrayTypePCopy(VALUE(Anum_task_output));
-		if (!ISNULL(Anum_task_error))
-			row->error = DatumGetJsonbPCopy(VALUE(Anum_task_error));
-		row->tid = tuple->t_self;
-	}
-	goflow_scan_end(&scan);
-	return row;
+	return rows ? linitial(rows) : NULL;
 }
 
 static const char withdraw_query[] =
@@ -364,8 +338,8 @@ claim_of_role(const char *queue, Oid role, const char *worker, int64 lease, int 
 	goflow_owner_end(&scope);
 
 	/* the older ones are others' by now, or were none */
-	if (is_full || oldest - COMMIT_LAG > mark->from)
-		mark->from = oldest - COMMIT_LAG;
+	if (is_full || oldest - GOFLOW_COMMIT_LAG > mark->from)
+		mark->from = oldest - GOFLOW_COMMIT_LAG;
 	if (is_full)
 		mark->full_look_at = GetCurrentTimestamp() + FULL_LOOK_SHARE * (GetCurrentTimestamp() - now);
 	return claimed;
