@@ -120,36 +120,23 @@ hold_template(CreatedbStmt *stmt)
 		hold(database);
 }
 
+/*
+ * goflow is to be dropped or altered, if this is its name: a script's ALTER
+ * TABLE, too, would wait for every node that runs.
+ */
 static void
-hold_for_drop_extension(DropStmt *stmt)
-{
-	Oid			extension;
-	ListCell   *lc;
-
-	foreach(lc, stmt->objects)
-	{
-		if (strcmp(strVal(lfirst(lc)), GOFLOW_SCHEMA) != 0)
-			continue;
-		if (goflow_in_worker())
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_IN_USE),
-					 errmsg("a node cannot drop goflow"),
-					 errdetail("Its own result could not be stored."),
-					 errhint("Drop it in a session of a client.")));
-		extension = get_extension_oid(GOFLOW_SCHEMA, true);
-		if (OidIsValid(extension) && goflow_owns_extension(extension, GetUserId()))
-			hold(MyDatabaseId);
-	}
-}
-
-/* A node that runs would be waited for by the script's ALTER TABLE. */
-static void
-hold_for_alter_extension(AlterExtensionStmt *stmt)
+hold_extension(const char *name, const char *verb)
 {
 	Oid			extension;
 
-	if (strcmp(stmt->extname, GOFLOW_SCHEMA) != 0)
+	if (strcmp(name, GOFLOW_SCHEMA) != 0)
 		return;
+	if (goflow_in_worker())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("a node cannot %s goflow", verb),
+				 errdetail("Its own result could not be stored."),
+				 errhint("Do it in a session of a client.")));
 	extension = get_extension_oid(GOFLOW_SCHEMA, true);
 	if (OidIsValid(extension) && goflow_owns_extension(extension, GetUserId()))
 		hold(MyDatabaseId);
@@ -158,6 +145,8 @@ hold_for_alter_extension(AlterExtensionStmt *stmt)
 static void
 before_statement(Node *statement)
 {
+	ListCell   *lc;
+
 	switch (nodeTag(statement))
 	{
 		case T_DropdbStmt:
@@ -176,11 +165,12 @@ before_statement(Node *statement)
 				hold_own_database(((RenameStmt *) statement)->subname);
 			break;
 		case T_AlterExtensionStmt:
-			hold_for_alter_extension((AlterExtensionStmt *) statement);
+			hold_extension(((AlterExtensionStmt *) statement)->extname, "alter");
 			break;
 		case T_DropStmt:
 			if (((DropStmt *) statement)->removeType == OBJECT_EXTENSION)
-				hold_for_drop_extension((DropStmt *) statement);
+				foreach(lc, ((DropStmt *) statement)->objects)
+					hold_extension(strVal(lfirst(lc)), "drop");
 			break;
 		default:
 			break;

@@ -83,12 +83,17 @@ wait_until_finished($node, 'open again', 'moved');
 is_exactly_once($node, 'open again', 'moved');
 query($node, 'ALTER DATABASE moved SET TABLESPACE pg_default');
 
-# ---- DROP in a node, DROP SCHEMA ----
+# ---- DROP and ALTER EXTENSION in a node, DROP SCHEMA ----
 
-define_nodes($node, 'drops', '"a": {"type": "sql", "sql": "DROP EXTENSION goflow"}', '', 'moved');
-my $id = query($node, q{SELECT goflow.start('drops')}, 'moved');
-query($node, "SELECT goflow.wait('$id')", 'moved');
-is(query($node, "SELECT error->>'message' FROM goflow.status('$id')", 'moved'), 'a node cannot drop goflow', 'a node cannot drop goflow');
+for my $case ([ 'DROP EXTENSION goflow', 'a node cannot drop goflow' ], [ 'ALTER EXTENSION goflow UPDATE', 'a node cannot alter goflow' ])
+{
+	my ($statement, $message) = @$case;
+
+	define_nodes($node, 'changes', qq("a": {"type": "sql", "sql": "$statement"}), '', 'moved');
+	my $id = query($node, q{SELECT goflow.start('changes')}, 'moved');
+	query($node, "SELECT goflow.wait('$id')", 'moved');
+	is(query($node, "SELECT error->>'message' FROM goflow.status('$id')", 'moved'), $message, $message);
+}
 start_slow('moved');
 $node->psql('moved', 'DROP SCHEMA goflow CASCADE', stderr => \$err);
 like($err, qr/extension goflow requires it/, 'nor anybody drops its schema alone');
