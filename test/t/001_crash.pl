@@ -23,36 +23,12 @@ define_nodes($node, 'arrived', '"row": {"type": "trigger", "table": "arrival", "
 	  . ' "rows": "none", "after": ["first"], "sql": "UPDATE arrival SET execution = execution.id WHERE id = input.id"}',
 	'"input": {"id": "int"}');
 
-# A crash of one process makes the postmaster restart all of them: the launcher
-# is another one then.
-sub crash
-{
-	my ($kind) = @_;
-	my ($launcher) = processes($node, 'launcher');
-
-	if ($kind eq 'immediate')
-	{
-		$node->stop('immediate');
-		$node->start;
-		return wait_for($node, 'SELECT value = 1 FROM goflow.health() WHERE name = $$launcher$$');
-	}
-	for my $try (1 .. 200)
-	{
-		# what there was to run may be done already
-		if ($try % 20 == 0)
-		{
-			start_many($node, 'slow', 8);
-			$executions += 8;
-			$slow += 8;
-		}
-		next unless kill_process($node, $kind, 'KILL');
-		return wait_for($node,
-			"SELECT pid <> $launcher FROM pg_stat_activity WHERE backend_type = 'goflow launcher'",
-			'the server is back');
-	}
-	return 0;
-}
-
+# what there was to run may be done already
+my $more = sub {
+	start_many($node, 'slow', 8);
+	$executions += 8;
+	$slow += 8;
+};
 my @kinds = qw(worker helper scheduler launcher immediate);
 for my $round (1 .. 20)
 {
@@ -64,7 +40,7 @@ for my $round (1 .. 20)
 	$executions += 1000;
 	$slow += 8;
 	pause_up_to(250);
-	$crashes{$kind}++ if crash($kind);
+	$crashes{$kind}++ if crash($node, $kind, $more);
 	if ($round % 4 == 0)
 	{
 		# let some crashes hit what the one before has interrupted

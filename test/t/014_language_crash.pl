@@ -14,26 +14,6 @@ my $node = new_server('language_crash', conf => "goflow.max_workers = 6\nmax_wal
 
 mixture_define($node);
 
-sub crash
-{
-	my ($kind) = @_;
-	my ($launcher) = processes($node, 'launcher');
-
-	if ($kind eq 'immediate')
-	{
-		$node->stop('immediate');
-		$node->start;
-		return wait_for($node, 'SELECT value = 1 FROM goflow.health() WHERE name = $$launcher$$');
-	}
-	for my $try (1 .. 50)
-	{
-		next unless kill_process($node, 'worker', 'KILL');
-		return wait_for($node,
-			"SELECT pid <> $launcher FROM pg_stat_activity WHERE backend_type = 'goflow launcher'", 'the server is back');
-	}
-	return 0;
-}
-
 my $crashes = 0;
 my $resumed = 0;
 
@@ -42,7 +22,7 @@ for my $round (1 .. 12)
 	mixture_start($node, $_, 4) for grep { $_ ne 'long' } mixture_names();
 	mixture_start($node, 'long', 1) if $round % 2;
 	pause_up_to(400);
-	$crashes++ if crash($round % 3 ? 'worker' : 'immediate');
+	$crashes++ if crash($node, $round % 3 ? 'worker' : 'immediate');
 	$resumed += query($node, qq{SELECT count(*) FROM (SELECT FROM mark m JOIN goflow.executions e USING (execution)
 		WHERE workflow = 'long' AND finished_at IS NULL GROUP BY execution HAVING count(*) < $Mixture::long) x});
 	if ($round % 4 == 0)

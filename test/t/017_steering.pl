@@ -29,27 +29,6 @@ define_nodes($node, 'chain', qq("a": {${\work('a', 0)}}, "each": {"type": "loop"
 		"i": {${\work('i', 'loop.index::int')}}}}},
 	"b": {"after": "each", ${\work('b', 0)}}, "c": {"after": "b", ${\work('c', 0)}}, "side": {"after": "a", ${\work('s', 0)}}));
 
-my ($launcher);
-
-sub crash
-{
-	my ($kind) = @_;
-
-	($launcher) = processes($node, 'launcher');
-	if ($kind eq 'immediate')
-	{
-		$node->stop('immediate');
-		$node->start;
-		return wait_for($node, q{SELECT value = 1 FROM goflow.health() WHERE name = 'launcher'});
-	}
-	for my $try (1 .. 100)
-	{
-		next unless kill_process($node, 'worker', 'KILL') || kill_process($node, 'launcher', 'KILL');
-		return wait_for($node,
-			"SELECT pid <> $launcher FROM pg_stat_activity WHERE backend_type = 'goflow launcher'", 'the server is back');
-	}
-	return 0;
-}
 
 sub is_all
 {
@@ -79,7 +58,7 @@ for my $round (1 .. 4)
 {
 	is(query($node, q{SELECT goflow.retry_all('chain')}), $n, "round $round: all are asked");
 	pause_up_to($round == 1 ? 0 : 60);
-	ok(crash($round % 2 ? 'immediate' : 'worker'), "round $round: a crash");
+	ok(crash($node, $round % 2 ? 'immediate' : 'worker launcher'), "round $round: a crash");
 	is_all('failed', "round $round");
 	is_kept("round $round");
 	is(query($node, 'SELECT count(*) FROM goflow.request'), '0', "round $round: every request was met");
@@ -89,7 +68,7 @@ is(query($node, q{SELECT DISTINCT count(*) FROM goflow.executions e, goflow.node
 query($node, 'INSERT INTO allowed VALUES (1)');
 query($node, q{SELECT goflow.retry_all('chain')});
 pause_up_to(40);
-crash('worker');
+crash($node, 'worker launcher');
 is_all('completed', 'at last');
 is_kept('at last');
 is(query($node, q{SELECT count(*), count(DISTINCT (execution, node)) FROM effect WHERE node ~ '^[bc]'}), 2 * $n . '|' . 2 * $n,
@@ -108,7 +87,7 @@ is(query($node, "SELECT goflow.wait('$e', '0')"), 'failed', 'a retry that was ro
 
 # prepared transactions keep it
 query($node, "BEGIN; SELECT goflow.retry('$e'); PREPARE TRANSACTION 'retry'");
-crash('immediate');
+crash($node, 'immediate');
 is(query($node, "SELECT goflow.wait('$e', '0')"), 'failed', 'nor is one that is only prepared');
 query($node, 'INSERT INTO allowed VALUES (1)');
 query($node, "COMMIT PREPARED 'retry'");
@@ -127,7 +106,7 @@ for my $round (1 .. 3)
 	wait_for($node, q{SELECT count(*) >= 3 FROM pg_stat_activity WHERE wait_event = 'PgSleep'});
 	query($node, q{SELECT goflow.cancel_all('undone', 'enough')});
 	pause_up_to(30);
-	crash($round % 2 ? 'worker' : 'immediate');
+	crash($node, $round % 2 ? 'worker launcher' : 'immediate');
 	wait_until_finished($node, "cancel, round $round, seed $seed");
 }
 is(query($node, q{SELECT string_agg(DISTINCT state || ' ' || (error->>'detail'), ', ') FROM goflow.executions WHERE workflow = 'undone'}),
@@ -142,11 +121,11 @@ define_nodes($node, 'pausing', q{"a": {"type": "sql", "sql": "SELECT pg_sleep(0.
 $e = query($node, q{SELECT goflow.start('pausing')});
 wait_for($node, q{SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'});
 query($node, "SELECT goflow.pause('$e'), goflow.set_priority('$e', 42)");
-crash('immediate');
+crash($node, 'immediate');
 ok(wait_for($node, "SELECT state = 'paused' AND priority = 42 FROM goflow.status('$e')"), 'pause and priority survive');
 is(query($node, q{SELECT count(*) FROM effect WHERE node = 'paused'}), '0', 'nothing began');
 query($node, "SELECT goflow.resume('$e')");
-crash('immediate');
+crash($node, 'immediate');
 is(query($node, "SELECT goflow.wait('$e', '60 s')"), 'completed', 'and resume does');
 
 # ---- priorities in the queue ----

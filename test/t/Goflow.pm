@@ -8,6 +8,7 @@ use warnings;
 use Exporter 'import';
 use File::Basename qw(dirname);
 use IPC::Run;
+use List::Util qw(first);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -16,7 +17,7 @@ use Time::HiRes qw(time usleep);
 our @EXPORT = qw(
   new_server create_effects define_nodes define_chain define_slow start_many
   query try_query wait_for wait_until_finished is_exactly_once is_at_rest
-  processes kill_process seconds pause_up_to seed_random health
+  processes kill_process crash seconds pause_up_to seed_random health
 );
 
 # Longest wait for anything, in seconds.
@@ -225,6 +226,32 @@ sub kill_process
 
 	return 0 unless @pids;
 	return kill($signal, $pids[ int(rand(@pids)) ]);
+}
+
+# Stops the server at once ("immediate"), or kills a process of a kind, the first of
+# several kinds that there is, and waits until the server is back; a crash of one
+# process makes the postmaster restart all of them: the launcher is another one
+# then.  While there is no such process, "meanwhile" is called now and then.
+sub crash
+{
+	my ($node, $kinds, $meanwhile) = @_;
+	my ($launcher) = processes($node, 'launcher');
+
+	if ($kinds eq 'immediate')
+	{
+		$node->stop('immediate');
+		$node->start;
+		return wait_for($node, q{SELECT value = 1 FROM goflow.health() WHERE name = 'launcher'});
+	}
+	for my $try (1 .. 200)
+	{
+		$meanwhile->() if $meanwhile && $try % 20 == 0;
+		next unless first { kill_process($node, $_, 'KILL') } split / /, $kinds;
+		return wait_for($node,
+			"SELECT pid <> $launcher FROM pg_stat_activity WHERE backend_type = 'goflow launcher'",
+			'the server is back');
+	}
+	return 0;
 }
 
 # How long something takes.
