@@ -353,13 +353,14 @@ extern void goflow_mark_attach(void);
 extern void goflow_mark_claims(const pg_uuid_t *executions, int n);
 extern void goflow_mark_clear(void);
 extern bool goflow_mark_is_suspect_locked(Oid database, const pg_uuid_t *execution_id);
-extern void goflow_mark_acquit_locked(Oid database, const pg_uuid_t *execution_id, int node);
+extern void goflow_mark_acquit_locked(const GoflowInstance *instance);
 
 /* ---- wake.c: used by utility.c ---- */
 extern void goflow_wake_channel(const GoflowChannelKey *key, bool listen);
 extern void goflow_wake_no_channels(void);
 
 /* ---- utility.c ---- */
+extern void goflow_utility_before_prepare(void);
 extern void goflow_utility_end_transaction(bool committed);
 
 /* ---- retention.c: used by scheduler.c ---- */

@@ -54,6 +54,21 @@ hold(Oid database)
 	goflow_database_hold(database);
 }
 
+/*
+ * By wake.c.  A hold belongs to this process and ends with its transaction; a
+ * prepared one would go on to hold the tables alone, and every process of
+ * goflow would wait for them until somebody ends it.
+ */
+void
+goflow_utility_before_prepare(void)
+{
+	if (held != NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot PREPARE a transaction that has dropped or altered goflow or its database"),
+				 errhint("End it with COMMIT instead.")));
+}
+
 /* By wake.c, when a commit is done and known to all, or as the transaction aborts. */
 void
 goflow_utility_end_transaction(bool committed)

@@ -210,6 +210,9 @@ at_end_of_transaction(XactEvent event, void *arg)
 		case XACT_EVENT_COMMIT:
 			armed = nnotes > 0;
 			break;
+		case XACT_EVENT_PRE_PREPARE:
+			goflow_utility_before_prepare();
+			break;
 		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PREPARE:
 			drop_notes();

@@ -7,7 +7,7 @@ use lib $FindBin::RealBin;
 use Goflow;
 use Test::More;
 
-my $node = new_server('database', conf => "goflow.max_workers = 6\n");
+my $node = new_server('database', conf => "goflow.max_workers = 6\nmax_prepared_transactions = 5\n");
 my $sleeping = q{SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'PgSleep'};
 my ($err, $took);
 
@@ -115,6 +115,27 @@ query($node, 'BEGIN; DROP EXTENSION goflow; CREATE EXTENSION goflow; COMMIT', 'r
 define_chain($node, 'chain', 2, 'renamed');
 start_many($node, 'chain', 5, 'renamed');
 wait_until_finished($node, 'DROP and CREATE in one transaction', 'renamed');
+
+# ---- two-phase commit ----
+
+# a hold ends with its process's transaction, so what needs one is not prepared
+start_many($node, 'chain', 5, 'renamed');
+for my $statement ('DROP EXTENSION goflow', 'ALTER EXTENSION goflow UPDATE', 'SAVEPOINT s; DROP EXTENSION goflow; ROLLBACK TO s')
+{
+	$node->psql('renamed', "BEGIN; $statement; PREPARE TRANSACTION 'x'", stderr => \$err);
+	like($err, qr/cannot PREPARE a transaction that has dropped or altered goflow.*COMMIT instead/s, "$statement is not prepared");
+}
+is(query($node, 'SELECT count(*) FROM pg_prepared_xacts'), '0', 'none is left');
+start_many($node, 'chain', 5, 'renamed');
+wait_until_finished($node, 'after PREPARE was refused', 'renamed');
+query($node, 'DROP EXTENSION goflow', 'renamed');
+query($node, q{BEGIN; CREATE EXTENSION goflow; PREPARE TRANSACTION 'undone'}, 'renamed');
+query($node, q{ROLLBACK PREPARED 'undone'}, 'renamed');
+is(query($node, q{SELECT count(*) FROM pg_namespace WHERE nspname = 'goflow'}, 'renamed'), '0', 'CREATE EXTENSION is undone with ROLLBACK PREPARED');
+query($node, q{BEGIN; CREATE EXTENSION goflow; SELECT goflow.define('w', '{"nodes": {"d": {"type": "delay", "for": "interval ''10 ms''"}}}');
+	SELECT goflow.start('w'); PREPARE TRANSACTION 'done'}, 'renamed');
+query($node, q{COMMIT PREPARED 'done'}, 'renamed');
+ok(wait_for($node, q{SELECT bool_and(state = 'completed') FROM goflow.executions}, undef, 'renamed'), 'and there, with what it started, after COMMIT PREPARED');
 query($node, 'DROP DATABASE renamed');
 
 # ---- shutdown ----
