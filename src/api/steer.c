@@ -283,6 +283,7 @@ goflow_retry(PG_FUNCTION_ARGS)
 	check_workflow(row, definition);
 	if (from)
 		check_from(row, definition, from);
+	goflow_mark_try_again(row->workflow_id);
 	ask(id, row->run_as, GOFLOW_REQUEST_RETRY, from);
 	PG_RETURN_BOOL(true);
 }
@@ -455,6 +456,7 @@ goflow_retry_all(PG_FUNCTION_ARGS)
 		check_workflow(row, definition);
 		if (from)
 			check_from(row, definition, from);
+		goflow_mark_try_again(row->workflow_id);
 		found[kept++] = found[i];
 	}
 	PG_RETURN_INT64(ask_all(found, kept, GOFLOW_REQUEST_RETRY, from));

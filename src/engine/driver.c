@@ -642,34 +642,6 @@ check_losses(const GoflowInstance *instance, GoflowNode *node)
 		goflow_error_lost(node->definition, node, losses);
 }
 
-/*
- * The server has crashed while it ran.  That may have been somebody else's
- * doing, but hardly three times in a row.
- */
-static void
-check_crashes(const GoflowInstance *instance, GoflowNode *node)
-{
-	int			strikes = goflow_mark_strikes(&instance->execution_id, node->index);
-
-	if (strikes == 0)
-		return;
-	goflow_speed_set(node->definition->workflow_id, node->index, GOFLOW_SPEED_SLOW);
-	ereport(LOG,
-			(errcode(ERRCODE_GOFLOW_SERVER_CRASHED),
-			 errmsg("the server has crashed %d times while node \"%s\" of workflow \"%s\" ran in its worker",
-					strikes, node->path, node->definition->name),
-			 errdetail("Execution %s.", DatumGetCString(DirectFunctionCall1(uuid_out,
-																			UUIDPGetDatum(&instance->execution_id)))),
-			 strikes < GOFLOW_MAX_LOSSES ? errhint("It runs again; after %d times it fails.", GOFLOW_MAX_LOSSES) :
-			 errhint("It has failed.")));
-	if (strikes >= GOFLOW_MAX_LOSSES)
-		ereport(ERROR,
-				(errcode(ERRCODE_GOFLOW_SERVER_CRASHED),
-				 errmsg("the server has crashed %d times while node \"%s\" ran", strikes, node->path),
-				 errdetail("Each time the node's own process was killed, or crashed."),
-				 errhint("See the server's log: it may have needed more memory than there is, or called a function that crashes.")));
-}
-
 /* The node swallowed its timeout. */
 static void
 check_timeout(GoflowNode *node)
@@ -817,8 +789,8 @@ try_node(const GoflowInstance *instance, bool may_repeat, volatile int *priority
 			goflow_session_apply(ex->definition);
 			*is_last = !found->is_atomic;
 			check_losses(instance, found);
-			check_crashes(instance, found);
-			goflow_mark_node(&instance->execution_id, found->index);
+			(void) goflow_fence_check(instance, found->definition, found);
+			goflow_mark_run(instance, found->definition->workflow_id);
 		}
 		if (run && !found->is_atomic)
 			run_detached(instance, &ex, frame, &node, &detached, started_at, before);

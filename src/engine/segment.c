@@ -37,6 +37,7 @@ typedef struct Position
 	int			ran;			/* nodes run in this segment */
 	GoflowInstance instance;	/* what runs now, by name */
 	int			losses;			/* of workers with it */
+	bool		crashed;		/* the server, before */
 } Position;
 
 static void
@@ -57,10 +58,24 @@ describe_position(void *arg)
 				   at->ex->definition->name, at->ex->definition->version);
 }
 
+/* What a driver runs by itself: a node, or (NULL) what belongs to a frame. */
+static void
+name(GoflowInstance *instance, GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, int attempt)
+{
+	memset(instance, 0, sizeof(*instance));
+	instance->execution_id = ex->row->id;
+	instance->frame = frame ? frame->id : 0;
+	instance->node = node ? node->index : -1;
+	instance->attempt = attempt;
+}
+
 /* May this node run in a transaction that it shares with others? */
 static bool
-may_join(GoflowExecution *ex, GoflowNode *node)
+may_join(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 {
+	GoflowInstance instance;
+	GoflowCrashes crashes;
+
 	if (!node->is_atomic)
 	{
 		if (ex->is_inline)
@@ -87,7 +102,11 @@ may_join(GoflowExecution *ex, GoflowNode *node)
 		node->type == GOFLOW_TYPE_TRY || node->type == GOFLOW_TYPE_PARALLEL ||
 		node->type == GOFLOW_TYPE_SIGNAL)
 		return true;
-	if (ex->alone || goflow_mark_strikes(&ex->row->id, node->index) > 0)
+	if (ex->alone)
+		return false;
+	name(&instance, ex, frame, node, 0);
+	crashes = goflow_mark_crashes(&instance, ex->definition->workflow_id);
+	if (crashes.own > 0 || crashes.executions > 0)
 		return false;
 	switch (goflow_speed_get(ex->definition->workflow_id, node->index))
 	{
@@ -152,8 +171,6 @@ run_node(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 	if (run->pending && run->pending->now.row.kind == GOFLOW_PENDING_RETRY)
 		goflow_pending_end(ex, run->pending);
 	goflow_execution_track(ex, node->index);
-	if (!ex->is_inline)
-		goflow_mark_node(&ex->row->id, node->index);
 
 	INSTR_TIME_SET_CURRENT(before);
 	if (!execute(ex, frame, node))
@@ -211,24 +228,22 @@ do_task(GoflowExecution *ex, GoflowFrame *frame)
 
 /*
  * Names the code of users that is to run now.  If workers were lost with it
- * again and again, it fails instead.
+ * again and again, or the server crashed, it fails instead.
  */
 static void
 enter(Position *at, GoflowFrame *frame, GoflowNode *node, int attempt)
 {
 	GoflowExecution *ex = at->ex;
-	GoflowInstance *instance = &at->instance;
+	GoflowNode *blamed = frame && !node ? frame->body->owner : node;
 
 	if (ex->is_inline)
 		return;					/* the session is the caller's */
-	memset(instance, 0, sizeof(*instance));
-	instance->execution_id = ex->row->id;
-	instance->frame = frame ? frame->id : 0;
-	instance->node = node ? node->index : -1;
-	instance->attempt = attempt;
-	at->losses = goflow_queue_set_driven(instance);
+	name(&at->instance, ex, frame, node, attempt);
+	at->losses = goflow_queue_set_driven(&at->instance);
 	if (at->losses >= GOFLOW_MAX_LOSSES)
-		goflow_error_lost(ex->definition, frame && !node ? frame->body->owner : node, at->losses);
+		goflow_error_lost(ex->definition, blamed, at->losses);
+	at->crashed = goflow_fence_check(&at->instance, ex->definition, blamed);
+	goflow_mark_run(&at->instance, ex->definition->workflow_id);
 }
 
 /* It has ended, and so has whatever it did to this process. */
@@ -241,6 +256,9 @@ leave(Position *at)
 	if (at->losses > 0)
 		goflow_queue_forget_losses(&at->instance);
 	at->losses = 0;
+	if (at->crashed)
+		goflow_mark_acquit(&at->instance);
+	at->crashed = false;
 	(void) goflow_queue_set_driven(NULL);
 }
 
@@ -289,10 +307,7 @@ wind_up(Position *at)
 			at->node = ex->definition->nodes[at->compensation->node];
 			enter(at, NULL, at->node, -1 - at->compensation->seq % PG_INT16_MAX);
 			if (!ex->is_inline)
-			{
-				goflow_mark_node(&ex->row->id, at->node->index);
 				goflow_session_node_begin(&at->node->settings, false, 0);
-			}
 			goflow_compensate_run(ex, at->compensation);
 			if (!ex->is_inline)
 				goflow_session_node_end();
@@ -376,7 +391,7 @@ run_nodes(Position *at, GoflowBudget *budget, bool only_one)
 				enter(at, at->frame, node, goflow_run(at->frame, node)->attempt);
 				step_node(ex, at->frame, node);
 			}
-			else if (may_join(ex, node))
+			else if (may_join(ex, at->frame, node))
 			{
 				enter(at, at->frame, node, Max(goflow_run(at->frame, node)->attempt, 1));
 				run_node(ex, at->frame, node);

@@ -23,6 +23,7 @@
  *	rows.c		rows in chunks, of many-row nodes and loops
  *	value.c		text form of typed values, and jsonb of them
  *	error.c		errors as jsonb and back
+ *	fence.c		what has crashed the server does not do so for ever
  *	session.c	settings, hygiene, fuse and timeout around a node
  *	segment.c	runs ready nodes of one execution in a subtransaction
  *	driver.c	batches of executions, node mode: whole transactions in a worker
@@ -578,6 +579,10 @@ extern void goflow_error_lost(GoflowDefinition *definition, GoflowNode *node, in
 extern Jsonb *goflow_error_with_cause(Jsonb *error, Jsonb *cause);
 extern Jsonb *goflow_error_with_undo(Jsonb *error, Jsonb *undo);
 extern bool goflow_error_is_conflict(const ErrorData *error);
+
+/* ---- fence.c ---- */
+extern bool goflow_fence_check(const GoflowInstance *instance, GoflowDefinition *definition,
+							   GoflowNode *node);
 
 /* ---- session.c ---- */
 extern void goflow_session_init(void);

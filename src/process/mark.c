@@ -15,11 +15,21 @@
  * excused is that of a process which was killed, or which killed itself.  At the
  * next start it becomes
  *
- *	-	a strike for the node, if the worker ran one.  A node with a strike runs
- *		in node mode, is named in the log, and fails when it has three;
+ *	-	a strike for what the worker ran: a node in a frame of an execution, or
+ *		what belongs to a frame as a whole.  A node with a strike runs in node
+ *		mode, is named in the log, and fails when it has three;
  *	-	a suspicion of all its executions, if it was at a batch's commit (of a
  *		deferred trigger, say): they run their next nodes one by one, until one
  *		of them has committed.
+ *
+ * Strikes are counted for each execution by itself, since often it is the data
+ * that is poisonous: others of the workflow are not to blame.  But if it is the
+ * node, a thousand executions would crash the server three thousand times.  So
+ * there is a count of executions, too, that failed in this way at a node of a
+ * workflow's version with none between them that got past it: when there are
+ * three, the node fails at once wherever it would run.  After a while, or when
+ * somebody retries one, they are let through until the next crash; the first
+ * that gets past it ends the fence.
  *
  * The file is in pg_stat_tmp, which base backups leave out: a copy of the server
  * did not crash.  If it can't be used, anonymous memory takes its place, which
@@ -43,13 +53,18 @@
 #include "storage/fd.h"
 
 #define MARKS_FILE PG_STAT_TMP_DIR "/goflow_marks"
-#define MARKS_MAGIC 0x676f6601
+#define MARKS_MAGIC 0x676f6602
 
 #define MAX_STRIKES 64
+#define MAX_FENCES 64
 #define MAX_SUSPECTS 256
 
+/* How many executions it takes to fence a node in all others, and for how long. */
+#define FENCE_EXECUTIONS 3
+#define FENCE_TIME (10 * USECS_PER_MINUTE)
+
 /* Not a node: the commit of a batch. */
-#define NODE_COMMIT (-1)
+#define NODE_COMMIT (-2)
 
 typedef enum MarkState
 {
@@ -58,26 +73,43 @@ typedef enum MarkState
 	MARK_EXCUSED
 } MarkState;
 
+/* What runs: it is the same whichever attempt it is. */
+typedef struct Place
+{
+	Oid			database;
+	pg_uuid_t	execution_id;
+	int			workflow_id;
+	int			frame;
+	int			node;			/* -1: the frame itself */
+	int			compensation;	/* negative: which one, else 0 */
+} Place;
+
 /* What a worker runs. */
 typedef struct Mark
 {
 	volatile sig_atomic_t state;
-	Oid			database;
-	pg_uuid_t	execution_id;
-	int			node;
+	Place		place;
 	int			nclaims;
 	pg_uuid_t	claims[GOFLOW_MAX_CLAIMS];
 } Mark;
 
-/* How often the server crashed while a node ran. */
+/* How often the server crashed there. */
 typedef struct Strike
 {
 	int			count;			/* 0: free */
-	Oid			database;
-	pg_uuid_t	execution_id;
-	int			node;
+	Place		place;
 	TimestampTz at;				/* of the last one */
 } Strike;
+
+/* Executions in a row that failed for that at a node, whichever they are. */
+typedef struct Fence
+{
+	int			count;			/* 0: free */
+	Oid			database;
+	int			workflow_id;
+	int			node;
+	TimestampTz at;				/* of the last crash */
+} Fence;
 
 /* An execution that may have a node which crashes the server as it commits. */
 typedef struct Suspect
@@ -91,8 +123,10 @@ typedef struct Marks
 	uint32		magic;
 	int			nslots;
 	int			nstrikes;
+	int			nfences;
 	int			nsuspects;
 	Strike		strikes[MAX_STRIKES];
+	Fence		fences[MAX_FENCES];
 	Suspect		suspects[MAX_SUSPECTS];
 	Mark		marks[FLEXIBLE_ARRAY_MEMBER];
 } Marks;
@@ -165,16 +199,32 @@ map_file(void)
 	}
 }
 
-static Strike *
-find_strike(Oid database, const pg_uuid_t *execution_id, int node)
+static bool
+same_place(const Place *a, const Place *b)
 {
-	for (int i = 0; i < MAX_STRIKES; i++)
-	{
-		Strike	   *strike = &marks->strikes[i];
+	return a->database == b->database && a->frame == b->frame && a->node == b->node &&
+		a->compensation == b->compensation && goflow_uuid_equal(&a->execution_id, &b->execution_id);
+}
 
-		if (strike->count > 0 && strike->database == database && strike->node == node &&
-			goflow_uuid_equal(&strike->execution_id, execution_id))
-			return strike;
+static Strike *
+find_strike(const Place *place)
+{
+	for (int i = 0; marks->nstrikes > 0 && i < MAX_STRIKES; i++)
+		if (marks->strikes[i].count > 0 && same_place(&marks->strikes[i].place, place))
+			return &marks->strikes[i];
+	return NULL;
+}
+
+static Fence *
+find_fence(const Place *place)
+{
+	for (int i = 0; marks->nfences > 0 && i < MAX_FENCES; i++)
+	{
+		Fence	   *fence = &marks->fences[i];
+
+		if (fence->count > 0 && fence->database == place->database &&
+			fence->workflow_id == place->workflow_id && fence->node == place->node)
+			return fence;
 	}
 	return NULL;
 }
@@ -201,20 +251,55 @@ get_strike(void)
 	return oldest;
 }
 
+/* A free place, or that of the fence which was of use the longest ago. */
+static Fence *
+get_fence(void)
+{
+	Fence	   *oldest = &marks->fences[0];
+
+	for (int i = 0; i < MAX_FENCES; i++)
+	{
+		Fence	   *fence = &marks->fences[i];
+
+		if (fence->count == 0)
+		{
+			marks->nfences++;
+			return fence;
+		}
+		if (fence->at < oldest->at)
+			oldest = fence;
+	}
+	oldest->count = 0;
+	return oldest;
+}
+
 static void
 add_strike(const Mark *mark)
 {
-	Strike	   *strike = find_strike(mark->database, &mark->execution_id, mark->node);
+	Strike	   *strike = find_strike(&mark->place);
+	Fence	   *fence = find_fence(&mark->place);
 
 	if (strike == NULL)
 	{
 		strike = get_strike();
-		strike->database = mark->database;
-		strike->execution_id = mark->execution_id;
-		strike->node = mark->node;
+		strike->place = mark->place;
 	}
 	strike->count++;
 	strike->at = GetCurrentTimestamp();
+
+	if (fence == NULL && strike->count == GOFLOW_MAX_LOSSES)
+	{
+		fence = get_fence();
+		fence->database = mark->place.database;
+		fence->workflow_id = mark->place.workflow_id;
+		fence->node = mark->place.node;
+	}
+	if (fence)
+	{
+		if (strike->count == GOFLOW_MAX_LOSSES)
+			fence->count++;
+		fence->at = strike->at;
+	}
 }
 
 static void
@@ -226,7 +311,7 @@ add_suspects(const Mark *mark)
 			free++;
 		if (free == MAX_SUSPECTS)
 			break;
-		marks->suspects[free].database = mark->database;
+		marks->suspects[free].database = mark->place.database;
 		marks->suspects[free].execution_id = mark->claims[i];
 		marks->nsuspects++;
 	}
@@ -242,7 +327,7 @@ goflow_mark_startup(void)
 	{
 		Mark	   *mark = &marks->marks[i];
 
-		if (mark->state == MARK_RUNNING && mark->node == NODE_COMMIT)
+		if (mark->state == MARK_RUNNING && mark->place.node == NODE_COMMIT)
 			add_suspects(mark);
 		else if (mark->state == MARK_RUNNING)
 			add_strike(mark);
@@ -266,7 +351,7 @@ goflow_mark_attach(void)
 {
 	my_mark = &marks->marks[goflow_my_slot - goflow_control->slots];
 	my_mark->state = MARK_NONE;
-	my_mark->database = goflow_my_slot->database;
+	my_mark->place.database = goflow_my_slot->database;
 	my_mark->nclaims = 0;
 	pqsignal(SIGQUIT, handle_sigquit);
 }
@@ -279,14 +364,29 @@ goflow_mark_claims(const pg_uuid_t *executions, int n)
 	my_mark->nclaims = n;
 }
 
-/* A node is about to run. */
+/* Where an instance runs. */
+static Place
+place_of(Oid database, const GoflowInstance *instance, int workflow_id)
+{
+	Place		place = {
+		.database = database,
+		.execution_id = instance->execution_id,
+		.workflow_id = workflow_id,
+		.frame = instance->frame,
+		.node = instance->node,
+		.compensation = Min(instance->attempt, 0)
+	};
+
+	return place;
+}
+
+/* This is about to run. */
 void
-goflow_mark_node(const pg_uuid_t *execution_id, int node)
+goflow_mark_run(const GoflowInstance *instance, int workflow_id)
 {
 	my_mark->state = MARK_NONE;
 	pg_compiler_barrier();
-	my_mark->execution_id = *execution_id;
-	my_mark->node = node;
+	my_mark->place = place_of(MyDatabaseId, instance, workflow_id);
 	pg_compiler_barrier();
 	my_mark->state = MARK_RUNNING;
 }
@@ -295,7 +395,7 @@ goflow_mark_node(const pg_uuid_t *execution_id, int node)
 void
 goflow_mark_commit(void)
 {
-	my_mark->node = NODE_COMMIT;
+	my_mark->place.node = NODE_COMMIT;
 	pg_compiler_barrier();
 	my_mark->state = MARK_RUNNING;
 }
@@ -307,20 +407,28 @@ goflow_mark_clear(void)
 		my_mark->state = MARK_NONE;
 }
 
-/* How often the server crashed while this node of the execution ran. */
-int
-goflow_mark_strikes(const pg_uuid_t *execution_id, int node)
+/* How often the server crashed while this ran, and whether it is fenced. */
+GoflowCrashes
+goflow_mark_crashes(const GoflowInstance *instance, int workflow_id)
 {
+	volatile Marks *hint = marks;
+	GoflowCrashes crashes = {0};
+	Place		place;
 	Strike	   *strike;
-	int			count;
+	Fence	   *fence;
 
-	if (((volatile Marks *) marks)->nstrikes == 0)
-		return 0;
+	if (hint->nstrikes == 0 && hint->nfences == 0)
+		return crashes;
+	place = place_of(MyDatabaseId, instance, workflow_id);
 	goflow_lock(LW_SHARED);
-	strike = find_strike(MyDatabaseId, execution_id, node);
-	count = strike ? strike->count : 0;
+	strike = find_strike(&place);
+	fence = find_fence(&place);
+	crashes.own = strike ? strike->count : 0;
+	crashes.executions = fence ? fence->count : 0;
+	crashes.is_fenced = crashes.own >= GOFLOW_MAX_LOSSES ||
+		(crashes.executions >= FENCE_EXECUTIONS && GetCurrentTimestamp() < fence->at + FENCE_TIME);
 	goflow_unlock();
-	return count;
+	return crashes;
 }
 
 /* Was the execution part of a commit at which the server crashed, and not again since? */
@@ -352,43 +460,89 @@ acquit_suspect(Oid database, const pg_uuid_t *execution_id)
 static void
 forget_strike(Strike *strike)
 {
+	if (strike == NULL)
+		return;
 	strike->count = 0;
 	marks->nstrikes--;
 }
 
-/*
- * A node has ended: its execution is no suspect any more, and the node itself
- * begins anew.  One that was fenced remains so, however often it is retried.
- */
-void
-goflow_mark_acquit_locked(Oid database, const pg_uuid_t *execution_id, int node)
+static void
+forget_fence(Fence *fence)
 {
-	Strike	   *strike = NULL;
-
-	if (marks->nstrikes > 0)
-		strike = find_strike(database, execution_id, node);
-	if (strike && strike->count < GOFLOW_MAX_LOSSES)
-		forget_strike(strike);
-	acquit_suspect(database, execution_id);
+	if (fence == NULL)
+		return;
+	fence->count = 0;
+	marks->nfences--;
 }
 
-/* An execution has ended; NULL: its database is gone. */
+/* What this worker ran has ended, well or with an error, and the server is still there. */
+static void
+acquit(const GoflowInstance *instance)
+{
+	Place		place;
+
+	if (my_mark->state != MARK_RUNNING || (marks->nstrikes == 0 && marks->nfences == 0))
+		return;
+	place = place_of(my_mark->place.database, instance, my_mark->place.workflow_id);
+	if (!same_place(&place, &my_mark->place))
+		return;					/* it was fenced, and did not run */
+	forget_strike(find_strike(&place));
+	forget_fence(find_fence(&place));
+}
+
+/* The same for a node that ran by itself: its execution is no suspect any more, either. */
+void
+goflow_mark_acquit_locked(const GoflowInstance *instance)
+{
+	acquit(instance);
+	acquit_suspect(goflow_my_slot->database, &instance->execution_id);
+}
+
+void
+goflow_mark_acquit(const GoflowInstance *instance)
+{
+	goflow_lock(LW_EXCLUSIVE);
+	acquit(instance);
+	goflow_unlock();
+}
+
+/* Somebody asks for it: fences of this workflow's version let others through until the next crash. */
+void
+goflow_mark_try_again(int workflow_id)
+{
+	if (((volatile Marks *) marks)->nfences == 0)
+		return;
+	goflow_lock(LW_EXCLUSIVE);
+	for (int i = 0; i < MAX_FENCES; i++)
+	{
+		Fence	   *fence = &marks->fences[i];
+
+		if (fence->count > 0 && fence->database == MyDatabaseId && fence->workflow_id == workflow_id)
+			fence->at = 0;
+	}
+	goflow_unlock();
+}
+
+/* An execution has ended; NULL: its database is gone, or goflow from it. */
 void
 goflow_mark_forget(Oid database, const pg_uuid_t *execution_id)
 {
 	volatile Marks *hint = marks;
 
-	if (hint->nstrikes == 0 && hint->nsuspects == 0)
+	if (hint->nstrikes == 0 && hint->nsuspects == 0 && (hint->nfences == 0 || execution_id))
 		return;
 	goflow_lock(LW_EXCLUSIVE);
 	for (int i = 0; marks->nstrikes > 0 && i < MAX_STRIKES; i++)
 	{
 		Strike	   *strike = &marks->strikes[i];
 
-		if (strike->count > 0 && strike->database == database &&
-			(execution_id == NULL || goflow_uuid_equal(&strike->execution_id, execution_id)))
+		if (strike->count > 0 && strike->place.database == database &&
+			(execution_id == NULL || goflow_uuid_equal(&strike->place.execution_id, execution_id)))
 			forget_strike(strike);
 	}
+	for (int i = 0; execution_id == NULL && i < MAX_FENCES; i++)
+		if (marks->fences[i].count > 0 && marks->fences[i].database == database)
+			forget_fence(&marks->fences[i]);
 	acquit_suspect(database, execution_id);
 	goflow_unlock();
 }

@@ -178,12 +178,21 @@ extern void goflow_waiter_end(void);
 extern void goflow_waiter_wake(const pg_uuid_t *execution_id);	/* by the driver after commit; cheap with no waiters */
 
 /*
- * mark.c, for a worker: what it runs, should the server crash; and how often it
- * crashed while a node of an execution ran.
+ * mark.c: what a worker runs, should the server crash, and how often it crashed
+ * while this ran.  An instance with a node of -1 is a frame itself, one
+ * with a negative attempt a compensation.
  */
-extern void goflow_mark_node(const pg_uuid_t *execution_id, int node);
+typedef struct GoflowCrashes
+{
+	int			own;			/* of the server, while this ran */
+	int			executions;		/* in a row that failed for that at this node */
+	bool		is_fenced;		/* it must not run */
+} GoflowCrashes;
+extern void goflow_mark_run(const GoflowInstance *instance, int workflow_id);
 extern void goflow_mark_commit(void);
-extern int	goflow_mark_strikes(const pg_uuid_t *execution_id, int node);
+extern GoflowCrashes goflow_mark_crashes(const GoflowInstance *instance, int workflow_id);
+extern void goflow_mark_acquit(const GoflowInstance *instance);
+extern void goflow_mark_try_again(int workflow_id);
 extern void goflow_mark_forget(Oid database, const pg_uuid_t *execution_id);
 
 /* ---- utility.c ---- */

@@ -837,7 +837,7 @@ goflow_queue_node_done(Oid role, int priority)
 		pg_uuid_t	execution_id = goflow_my_slot->instance.execution_id;
 
 		forget_loss(find_loss(MyDatabaseId, &goflow_my_slot->instance));
-		goflow_mark_acquit_locked(MyDatabaseId, &execution_id, goflow_my_slot->instance.node);
+		goflow_mark_acquit_locked(&goflow_my_slot->instance);
 		goflow_slot_clear_instance_locked(goflow_my_slot);
 		/* this worker looks for work next, and may drive the execution itself */
 		goflow_queue_wake_locked(MyDatabaseId, &execution_id, role, priority,

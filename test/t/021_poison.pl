@@ -47,7 +47,7 @@ define_nodes($node, 'poison', Goflow::effect_node('a') . ', "bad": {"type": "sql
 start_many($node, 'slow', 2);
 $execution = start_with('poison', 200);
 is(query($node, "SELECT state, error->>'code', error->>'message' FROM goflow.status('$execution')"),
-	'failed|WF208|the server has crashed 3 times while node "bad" ran', 'it fails');
+	'failed|WF208|the server has crashed 3 times while node "bad" of workflow "poison" ran', 'it fails');
 is(crashes(), 3, 'after three crashes');
 is(query($node, q{SELECT count(*) FROM goflow.executions WHERE workflow IN ('chain', 'slow') AND state <> 'completed'}), '0',
 	'its neighbours completed, also those that ran at each crash');
