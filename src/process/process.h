@@ -80,7 +80,7 @@ extern void goflow_wake_database(void);
  * priority and age; a share only, when other workers of the pool are idle.
  * Each execution is now claimed by this worker; a node is in its slot.
  */
-#define GOFLOW_MAX_CLAIMS 64		/* executions that a worker takes at one time */
+#define GOFLOW_MAX_CLAIMS 128		/* executions that a worker takes at one time */
 extern GoflowWorkKind goflow_queue_take(pg_uuid_t *executions, int max, int *nexecutions,
 										GoflowInstance *instance);
 
