@@ -81,6 +81,13 @@ typedef bool GoflowUpdateIndexes;
 	PortalRun(portal, FETCH_ALL, true, true, dest, dest, completion)
 #endif
 
+/* Extensions can name what they wait for from 17 on. */
+#if PG_VERSION_NUM >= 170000
+#define goflow_wait_event_new(name) WaitEventExtensionNew(name)
+#else
+#define goflow_wait_event_new(name) ((void) (name), (uint32) PG_WAIT_EXTENSION)
+#endif
+
 /* Virtual generated columns came with 18; triggers do not see their values. */
 #if PG_VERSION_NUM >= 180000
 #define goflow_is_virtual_column(attgenerated) ((attgenerated) == ATTRIBUTE_GENERATED_VIRTUAL)

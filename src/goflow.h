@@ -135,4 +135,19 @@ extern void goflow_require_preloaded(void);
 
 extern void goflow_guc_define(void);
 
+/* What is waited for (wait_event.c): an argument of WaitLatch() and the like. */
+typedef enum GoflowWait
+{
+	GOFLOW_WAIT_LAUNCHER,
+	GOFLOW_WAIT_SCHEDULER,
+	GOFLOW_WAIT_WORKER,
+	GOFLOW_WAIT_EXIT,			/* of goflow's processes, before DROP DATABASE and the like */
+	GOFLOW_WAIT_CONFLICT,		/* before a node runs again that met a deadlock */
+	GOFLOW_WAIT_EXECUTION,		/* wait() */
+	GOFLOW_WAIT_PROGRESS,		/* follow() */
+	GOFLOW_WAITS
+} GoflowWait;
+
+extern uint32 goflow_wait_event(GoflowWait wait);
+
 #endif							/* GOFLOW_H */

@@ -5,7 +5,7 @@
  *
  * There are three sets of functions: for users (all but those named below),
  * for administrators, and for nobody but the extension's owner.  Users may also
- * read every view.  To be an administrator is to have the right to execute
+ * read every view but those for administrators.  To be an administrator is to have the right to execute
  * their functions, so it is granted, dumped and dropped as rights are.
  */
 #include "postgres.h"
@@ -29,7 +29,10 @@ PG_FUNCTION_INFO_V1(goflow_revoke_admin);
 PG_FUNCTION_INFO_V1(goflow_is_admin_sql);
 PG_FUNCTION_INFO_V1(goflow_reassign);
 
-#define ADMIN_FUNCTIONS "'grant_usage', 'revoke_usage', 'adopt', 'health'"
+#define ADMIN_FUNCTIONS \
+	"'grant_usage', 'revoke_usage', 'adopt', 'health'," \
+	" 'worker_list', 'queue_list', 'tracker_show', 'message_show', 'waiting_list'"
+#define ADMIN_VIEWS "'workers', 'queue', 'tracker', 'messages', 'waiting'"
 #define OWNER_FUNCTIONS "'grant_admin', 'revoke_admin', 'installed', 'keep_home'"
 
 /* What GRANT and REVOKE are about, one row each. */
@@ -40,12 +43,15 @@ static const char user_objects[] =
 " AND p.proname NOT IN (" ADMIN_FUNCTIONS ", " OWNER_FUNCTIONS ")"
 " UNION ALL SELECT pg_catalog.format('SELECT ON TABLE %s', c.oid::pg_catalog.regclass)"
 " FROM pg_catalog.pg_class c WHERE c.relnamespace = 'goflow'::pg_catalog.regnamespace"
-" AND c.relkind = 'v'";
+" AND c.relkind = 'v' AND c.relname NOT IN (" ADMIN_VIEWS ")";
 
 static const char admin_objects[] =
 "SELECT pg_catalog.format('EXECUTE ON FUNCTION %s', p.oid::pg_catalog.regprocedure)"
 " FROM pg_catalog.pg_proc p WHERE p.pronamespace = 'goflow'::pg_catalog.regnamespace"
-" AND p.proname IN (" ADMIN_FUNCTIONS ")";
+" AND p.proname IN (" ADMIN_FUNCTIONS ")"
+" UNION ALL SELECT pg_catalog.format('SELECT ON TABLE %s', c.oid::pg_catalog.regclass)"
+" FROM pg_catalog.pg_class c WHERE c.relnamespace = 'goflow'::pg_catalog.regnamespace"
+" AND c.relkind = 'v' AND c.relname IN (" ADMIN_VIEWS ")";
 
 static void
 change_rights(const char *query, Oid role, bool grant)

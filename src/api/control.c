@@ -160,7 +160,7 @@ goflow_wait(PG_FUNCTION_ARGS)
 			timeout = timeout < 0 ? STANDBY_LOOK_MS : Min(timeout, STANDBY_LOOK_MS);
 		if (timeout >= 0)
 			events |= WL_TIMEOUT;
-		(void) WaitLatch(MyLatch, events, timeout, PG_WAIT_EXTENSION);
+		(void) WaitLatch(MyLatch, events, timeout, goflow_wait_event(GOFLOW_WAIT_EXECUTION));
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 	}

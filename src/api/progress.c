@@ -348,7 +348,7 @@ goflow_follow(PG_FUNCTION_ARGS)
 		if (is_over || GetCurrentTimestamp() >= deadline)
 			break;
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, FOLLOW_MS,
-						 PG_WAIT_EXTENSION);
+						 goflow_wait_event(GOFLOW_WAIT_PROGRESS));
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 	}

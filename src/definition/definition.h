@@ -439,6 +439,7 @@ struct GoflowNode
 	int64		lease;			/* task */
 
 	void	   *mapping;		/* trigger: engine's prepared form of its input (engine/row.c), or NULL */
+	char	   *activity;		/* what pg_stat_activity shows (engine/activity.c), or NULL */
 };
 
 /* The bound of a loop that declares none */
@@ -505,6 +506,8 @@ struct GoflowDefinition
 	 * then the workflow's own "settings".  After parsing alone: the latter.
 	 */
 	GoflowSettings settings;
+
+	char	   *activity;		/* as a node's */
 };
 
 /* ---- report.c: problems ---- */

@@ -779,12 +779,8 @@ try_node(const GoflowInstance *instance, bool may_repeat, volatile int *priority
 			*priority = ex->row->priority;
 		if (run)
 		{
-			char	   *activity = psprintf("node \"%s\" of workflow \"%s\": %s", found->path,
-											found->definition->name,
-											found->expr ? found->expr->text : "");
-
 			node = found;
-			pgstat_report_activity(STATE_RUNNING, activity);
+			goflow_activity_show(found->definition, found);
 			goflow_tracker_show_node(&ex->row->id, found->index);
 			goflow_session_apply(ex->definition);
 			*is_last = !found->is_atomic;
@@ -894,7 +890,7 @@ pause_after_conflict(int conflicts)
 {
 	long		pause = (FIRST_PAUSE_MS << conflicts) * (0.5 + pg_prng_double(&pg_global_prng_state));
 
-	(void) WaitLatch(NULL, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, pause, PG_WAIT_EXTENSION);
+	(void) WaitLatch(NULL, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, pause, goflow_wait_event(GOFLOW_WAIT_CONFLICT));
 	CHECK_FOR_INTERRUPTS();
 }
 

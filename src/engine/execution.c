@@ -918,7 +918,8 @@ goflow_execution_percent(const GoflowExecution *ex)
 void
 goflow_execution_show(GoflowExecution *ex)
 {
-	ex->tracker = goflow_tracker_open(&ex->row->id, ex->row->workflow_id, ex->row->run_as, ex->percent);
+	ex->tracker = goflow_tracker_open(&ex->row->id, ex->row->workflow_id, ex->row->run_as, ex->percent,
+									 ex->started);
 	ex->percent = Max(ex->percent, goflow_tracker_percent(&ex->tracker));
 	goflow_execution_track(ex, -1);
 }

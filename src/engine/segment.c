@@ -238,6 +238,7 @@ enter(Position *at, GoflowFrame *frame, GoflowNode *node, int attempt)
 
 	if (ex->is_inline)
 		return;					/* the session is the caller's */
+	goflow_activity_show(ex->definition, blamed);
 	name(&at->instance, ex, frame, node, attempt);
 	at->losses = goflow_queue_set_driven(&at->instance);
 	if (at->losses >= GOFLOW_MAX_LOSSES)

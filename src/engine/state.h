@@ -25,6 +25,7 @@
  *	error.c		errors as jsonb and back
  *	fence.c		what has crashed the server does not do so for ever
  *	session.c	settings, hygiene, fuse and timeout around a node
+ *	activity.c	what pg_stat_activity shows of it
  *	segment.c	runs ready nodes of one execution in a subtransaction
  *	driver.c	batches of executions, node mode: whole transactions in a worker
  *	detached.c	statements that must be outside of a transaction
@@ -600,6 +601,9 @@ extern bool goflow_session_timed_out(void);
 extern bool goflow_session_must_run_alone(void);
 extern bool goflow_session_holds_advisory_lock(void);
 extern void goflow_session_clean(void);
+
+/* ---- activity.c ---- */
+extern void goflow_activity_show(GoflowDefinition *definition, GoflowNode *node);
 
 /* ---- segment.c ---- */
 typedef enum GoflowSegmentEnd

@@ -177,6 +177,8 @@ CREATE TABLE goflow.pending (
 	PRIMARY KEY (execution_id, frame, node)
 );
 CREATE INDEX pending_due ON goflow.pending (due_at, execution_id) WHERE due_at IS NOT NULL;
+-- What waits, not what is at work: goflow.waiting.
+CREATE INDEX pending_wait ON goflow.pending (kind, started_at) WHERE kind IN ('d', 'r', 'w', 's', 'a', 'k');
 
 -- Open frames: runs of a body that have not ended.  Frame 0 is the workflow's
 -- own and has a row only where there are others; it holds the counters.

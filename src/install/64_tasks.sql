@@ -37,14 +37,14 @@ COMMENT ON TABLE goflow.task IS 'Tasks that have not been done, or whose results
 -- What queues there are, and whose tasks have ever been in them: where claim()
 -- and the scheduler look.  The tasks cannot say that as cheaply, when many have
 -- come and gone.
-CREATE TABLE goflow.queue (
+CREATE TABLE goflow.task_queue (
 	queue  text NOT NULL,
 	run_as regrole NOT NULL,
 	PRIMARY KEY (queue, run_as)
 );
-ALTER TABLE goflow.queue ENABLE ROW LEVEL SECURITY;
-SELECT pg_catalog.pg_extension_config_dump('goflow.queue', '');
-COMMENT ON TABLE goflow.queue IS 'Queues of tasks, and whose tasks are in them.';
+ALTER TABLE goflow.task_queue ENABLE ROW LEVEL SECURITY;
+SELECT pg_catalog.pg_extension_config_dump('goflow.task_queue', '');
+COMMENT ON TABLE goflow.task_queue IS 'Queues of tasks, and whose tasks are in them.';
 
 -- Who may claim tasks of a role's executions beside its members.
 CREATE TABLE goflow.queue_grant (

@@ -33,5 +33,7 @@ REVOKE ALL ON FUNCTION goflow.grant_usage(regrole), goflow.revoke_usage(regrole)
 	goflow.grant_admin(regrole), goflow.revoke_admin(regrole),
 	goflow.reassign(regrole, regrole, boolean) FROM PUBLIC;
 
--- health() is for pg_monitor, which must be able to name it.
+-- health() and the views of 71_operations.sql are for pg_monitor, which must be able to name them.
 GRANT USAGE ON SCHEMA goflow TO pg_monitor;
+REVOKE ALL ON goflow.workers, goflow.queue, goflow.tracker, goflow.messages, goflow.waiting FROM PUBLIC;
+GRANT SELECT ON goflow.workers, goflow.queue, goflow.tracker, goflow.messages, goflow.waiting TO pg_monitor;

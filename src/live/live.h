@@ -53,9 +53,9 @@ typedef struct GoflowTracker
 	uint32		generation;
 } GoflowTracker;
 
-/* percent: hundredths that were shown before, when it had another slot. */
+/* percent: hundredths that were shown before, when it had another slot: one that has begun had. */
 extern GoflowTracker goflow_tracker_open(const pg_uuid_t *execution_id, int workflow_id, Oid run_as,
-										 int percent);
+										 int percent, bool has_begun);
 extern void goflow_tracker_count(const GoflowTracker *handle, GoflowTrackerKind kind);
 extern void goflow_tracker_set(const GoflowTracker *handle, int total, int completed, int failed,
 							   int skipped);
@@ -69,6 +69,16 @@ extern bool goflow_tracker_read(const pg_uuid_t *execution_id, GoflowProgress *p
 extern void goflow_tracker_settle(GoflowProgress *progress);
 extern void goflow_tracker_forget(Oid database);
 extern int	goflow_tracker_used(void);
+
+/* Of the server; the last two are counted since its start. */
+typedef struct GoflowTrackerCounts
+{
+	int			slots;
+	int			used;
+	uint64		rebuilt;		/* slots given to executions that had begun before */
+	uint64		refused;		/* times that an execution found none: its progress is read from the tables */
+} GoflowTrackerCounts;
+extern void goflow_tracker_read_counts(GoflowTrackerCounts *counts);
 
 /*
  * Events.  What happens in an execution, numbered from 1 by its driver.

@@ -57,6 +57,8 @@ typedef struct Tracker
 {
 	uint32		nbuckets;		/* a power of two */
 	pg_atomic_uint32 used;
+	pg_atomic_uint64 rebuilt;	/* slots for executions that had one before */
+	pg_atomic_uint64 refused;	/* executions that found both buckets full */
 	Bucket	   *buckets;
 	GoflowTrackerSlot *slots;	/* WAYS per bucket */
 } Tracker;
@@ -96,6 +98,8 @@ goflow_tracker_shmem_init(void)
 	tracker->buckets = (Bucket *) CACHELINEALIGN((char *) tracker + sizeof(Tracker));
 	tracker->slots = (GoflowTrackerSlot *) (tracker->buckets + tracker->nbuckets);
 	pg_atomic_init_u32(&tracker->used, 0);
+	pg_atomic_init_u64(&tracker->rebuilt, 0);
+	pg_atomic_init_u64(&tracker->refused, 0);
 	for (uint32 i = 0; i < tracker->nbuckets * WAYS; i++)
 	{
 		GoflowTrackerSlot *slot = &tracker->slots[i];
@@ -216,7 +220,8 @@ make_handle(GoflowTrackerSlot *slot)
 }
 
 GoflowTracker
-goflow_tracker_open(const pg_uuid_t *execution_id, int workflow_id, Oid run_as, int percent)
+goflow_tracker_open(const pg_uuid_t *execution_id, int workflow_id, Oid run_as, int percent,
+					bool has_begun)
 {
 	Place		place = place_of(MyDatabaseId, execution_id);
 	pg_atomic_uint64 *tag;
@@ -254,8 +259,11 @@ goflow_tracker_open(const pg_uuid_t *execution_id, int workflow_id, Oid run_as, 
 		pg_write_barrier();
 		pg_atomic_write_u64(tag, place.tag);
 		pg_atomic_fetch_add_u32(&tracker->used, 1);
+		if (has_begun)
+			pg_atomic_fetch_add_u64(&tracker->rebuilt, 1);
 		return make_handle(slot);
 	}
+	pg_atomic_fetch_add_u64(&tracker->refused, 1);
 	return (GoflowTracker) {.slot = NULL};
 }
 
@@ -421,4 +429,13 @@ int
 goflow_tracker_used(void)
 {
 	return tracker ? (int) pg_atomic_read_u32(&tracker->used) : 0;
+}
+
+void
+goflow_tracker_read_counts(GoflowTrackerCounts *counts)
+{
+	counts->slots = tracker->nbuckets * WAYS;
+	counts->used = pg_atomic_read_u32(&tracker->used);
+	counts->rebuilt = pg_atomic_read_u64(&tracker->rebuilt);
+	counts->refused = pg_atomic_read_u64(&tracker->refused);
 }

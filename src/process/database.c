@@ -259,7 +259,7 @@ goflow_database_hold(Oid oid)
 
 	ConditionVariablePrepareToSleep(&goflow_control->slot_freed);
 	while (!terminate_all(oid))
-		ConditionVariableTimedSleep(&goflow_control->slot_freed, 1000, PG_WAIT_EXTENSION);
+		ConditionVariableTimedSleep(&goflow_control->slot_freed, 1000, goflow_wait_event(GOFLOW_WAIT_EXIT));
 	ConditionVariableCancelSleep();
 }
 

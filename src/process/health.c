@@ -60,7 +60,6 @@ put_trouble(ReturnSetInfo *rsinfo, const char *name, const GoflowTrouble *troubl
 static void
 put_server(ReturnSetInfo *rsinfo)
 {
-	static const char *const state_names[] = {NULL, "starting", "idle", "woken", "busy"};
 	GoflowControl *control = goflow_control;
 	int			states[5] = {0};
 	int			claimed = 0;
@@ -90,7 +89,7 @@ put_server(ReturnSetInfo *rsinfo)
 
 	put(rsinfo, "server", "launcher", launcher, launcher ? NULL : "the launcher is not running");
 	for (int i = GOFLOW_SLOT_STARTING; i <= GOFLOW_SLOT_BUSY; i++)
-		put(rsinfo, "workers", state_names[i], states[i], NULL);
+		put(rsinfo, "workers", goflow_slot_state_name(i), states[i], NULL);
 	put(rsinfo, "workers", "limit", goflow_max_workers, NULL);
 	put(rsinfo, "workers", "launches failed", failed, NULL);
 	put(rsinfo, "queue", "queued", entries - claimed, NULL);

@@ -728,7 +728,7 @@ slow_down(TimestampTz before)
 	{
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 TimestampDifferenceMilliseconds(GetCurrentTimestamp(), before + RESTART_PAUSE),
-						 PG_WAIT_EXTENSION);
+						 goflow_wait_event(GOFLOW_WAIT_LAUNCHER));
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 	}
@@ -745,7 +745,7 @@ sleep_until(TimestampTz next)
 		timeout = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next);
 		events |= WL_TIMEOUT;
 	}
-	(void) WaitLatch(MyLatch, events, timeout, PG_WAIT_EXTENSION);
+	(void) WaitLatch(MyLatch, events, timeout, goflow_wait_event(GOFLOW_WAIT_LAUNCHER));
 	ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
 	if (ConfigReloadPending)

@@ -407,6 +407,25 @@ goflow_mark_clear(void)
 		my_mark->state = MARK_NONE;
 }
 
+/*
+ * What the worker of a slot runs as a driver, for who looks from outside: a
+ * hint, since it is written without a lock.  False: nothing, or a commit.  A
+ * node of -1: the frame itself.
+ */
+bool
+goflow_mark_read(int slot, pg_uuid_t *execution_id, int *frame, int *node)
+{
+	volatile Mark *mark = &marks->marks[slot];
+
+	if (mark->state != MARK_RUNNING || mark->place.node == NODE_COMMIT)
+		return false;
+	pg_read_barrier();
+	memcpy(execution_id, (const void *) &mark->place.execution_id, sizeof(pg_uuid_t));
+	*frame = mark->place.frame;
+	*node = mark->place.node;
+	return true;
+}
+
 /* How often the server crashed while this ran, and whether it is fenced. */
 GoflowCrashes
 goflow_mark_crashes(const GoflowInstance *instance, int workflow_id)

@@ -18,6 +18,7 @@
  *	speed.c		learned speed of nodes
  *	mark.c		what each worker ran when the server crashed
  *	health.c	goflow.health() and goflow.installed()
+ *	show.c		the views goflow.workers, queue, tracker, messages
  *	utility.c	ProcessUtility hook: statements that goflow must know of
  */
 #ifndef GOFLOW_PROCESS_H

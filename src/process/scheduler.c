@@ -76,11 +76,12 @@ leave_database(void)
 	proc_exit(0);
 }
 
-/* Exits if goflow is not, or no longer, in this database. */
+/* Exits if goflow is not, or no longer, in this database.  pg_stat_activity shows what it is for. */
 void
-goflow_scheduler_begin(void)
+goflow_scheduler_begin(const char *activity)
 {
 	SetCurrentStatementStartTimestamp();
+	pgstat_report_activity(STATE_RUNNING, activity);
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	if (!goflow_extension_exists())
@@ -96,6 +97,7 @@ goflow_scheduler_end(void)
 {
 	PopActiveSnapshot();
 	CommitTransactionCommand();
+	pgstat_report_activity(STATE_IDLE, NULL);
 }
 
 /* ---- recovery and rescans ---- */
@@ -237,7 +239,7 @@ scan_page(void)
 	position = db->scan_position;
 	goflow_unlock();
 
-	goflow_scheduler_begin();
+	goflow_scheduler_begin("read live executions");
 	n = goflow_schedule_live(&position, scan_waiting, rows, PAGE);
 	failed = fail_roleless(rows, n);
 	goflow_scheduler_end();
@@ -267,7 +269,7 @@ purge_page(void)
 {
 	if (!goflow_retention_wants_page())
 		return false;
-	goflow_scheduler_begin();
+	goflow_scheduler_begin("delete finished executions");
 	goflow_retention_page();
 	goflow_scheduler_end();
 	return true;
@@ -289,7 +291,7 @@ announce_waits(TimestampTz now)
 	ListCell   *lc;
 	bool		has_room;
 
-	goflow_scheduler_begin();
+	goflow_scheduler_begin("tell of approvals and tasks");
 	has_room = goflow_send_has_room();
 	foreach(lc, goflow_waits_announce(since, now, &next))
 	{
@@ -338,7 +340,7 @@ push_due(void)
 		List	   *failed;
 		int			pushed;
 
-		goflow_scheduler_begin();
+		goflow_scheduler_begin("queue executions whose timers are due");
 		n = goflow_schedule_due(&position, now, rows, positions, PAGE, &more);
 		failed = fail_roleless(rows, n);
 		if (!more)
@@ -407,7 +409,7 @@ sleep_or_leave(void)
 		timeout = next == DT_NOEND ? -1 : TimestampDifferenceMilliseconds(now, next);
 		(void) WaitLatch(MyLatch,
 						 WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (timeout >= 0 ? WL_TIMEOUT : 0),
-						 timeout, PG_WAIT_EXTENSION);
+						 timeout, goflow_wait_event(GOFLOW_WAIT_SCHEDULER));
 	}
 	ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
@@ -447,7 +449,7 @@ goflow_scheduler_main(Datum arg)
 	BackgroundWorkerUnblockSignals();
 	connect_to_database();
 
-	goflow_scheduler_begin();
+	goflow_scheduler_begin("look for goflow");
 	goflow_scheduler_end();
 	goflow_lock(LW_EXCLUSIVE);
 	goflow_my_database->presence = GOFLOW_PRESENCE_PRESENT;

@@ -29,6 +29,7 @@
 #include "commands/async.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "pgstat.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
@@ -301,7 +302,7 @@ send_page(Sending *page)
 	bool		more = true;
 	bool		has_room;
 
-	goflow_scheduler_begin();
+	goflow_scheduler_begin("send messages");
 	(void) set_config_option("lock_timeout", LOCK_TIMEOUT, PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_LOCAL, true, 0, false);
 	has_room = goflow_send_has_room();
@@ -349,6 +350,7 @@ goflow_send_messages(void)
 		EmitErrorReport();
 		FlushErrorState();
 		AbortCurrentTransaction();
+		pgstat_report_activity(STATE_IDLE, NULL);
 		count(&page, false);
 		silent_until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), SILENCE_MS);
 	}

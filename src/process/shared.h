@@ -331,6 +331,7 @@ extern void goflow_queue_retry_lost_locked(TimestampTz now, TimestampTz *next);
 /* ---- slot.c ---- */
 extern volatile sig_atomic_t goflow_terminated; /* somebody sent SIGTERM */
 extern void goflow_handle_sigterm(SIGNAL_ARGS);	/* of workers and schedulers */
+extern const char *goflow_slot_state_name(GoflowSlotState state);
 extern void goflow_slot_set_state_locked(GoflowWorkerSlot *slot, GoflowSlotState state);
 extern GoflowWorkerSlot *goflow_slot_reserve_locked(GoflowPool *pool);
 extern void goflow_slot_ask_to_leave_locked(GoflowWorkerSlot *slot);
@@ -352,6 +353,7 @@ extern void goflow_mark_startup(void);
 extern void goflow_mark_attach(void);
 extern void goflow_mark_claims(const pg_uuid_t *executions, int n);
 extern void goflow_mark_clear(void);
+extern bool goflow_mark_read(int slot, pg_uuid_t *execution_id, int *frame, int *node);
 extern bool goflow_mark_is_suspect_locked(Oid database, const pg_uuid_t *execution_id);
 extern void goflow_mark_acquit_locked(const GoflowInstance *instance);
 
@@ -369,7 +371,7 @@ extern bool goflow_retention_wants_page(void);
 extern void goflow_retention_page(void);
 
 /* ---- scheduler.c: a transaction of its own; the first exits if goflow has gone ---- */
-extern void goflow_scheduler_begin(void);
+extern void goflow_scheduler_begin(const char *activity);
 extern void goflow_scheduler_end(void);
 
 /* ---- send.c ---- */

@@ -78,6 +78,20 @@ goflow_process_left_locked(pid_t pid)
 	no_room->retry_at = Min(no_room->retry_at, GetCurrentTimestamp() + GOFLOW_EXIT_TIME);
 }
 
+const char *
+goflow_slot_state_name(GoflowSlotState state)
+{
+	static const char *const names[] = {
+		[GOFLOW_SLOT_FREE] = "free",
+		[GOFLOW_SLOT_STARTING] = "starting",
+		[GOFLOW_SLOT_IDLE] = "idle",
+		[GOFLOW_SLOT_WOKEN] = "woken",
+		[GOFLOW_SLOT_BUSY] = "busy",
+	};
+
+	return names[state];
+}
+
 void
 goflow_slot_set_state_locked(GoflowWorkerSlot *slot, GoflowSlotState state)
 {

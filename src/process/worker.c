@@ -143,7 +143,7 @@ static void
 pause_or_exit(long timeout)
 {
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout,
-					 PG_WAIT_EXTENSION);
+					 goflow_wait_event(GOFLOW_WAIT_WORKER));
 	ResetLatch(MyLatch);
 	/* a cancel was meant for a node that has ended */
 	QueryCancelPending = false;
@@ -215,6 +215,7 @@ recover(void)
 	goflow_mark_clear();
 	EmitErrorReport();
 	AbortOutOfAnyTransaction();
+	pgstat_report_activity(STATE_IDLE, NULL);
 	MemoryContextSwitchTo(TopMemoryContext);
 	FlushErrorState();
 	RESUME_INTERRUPTS();

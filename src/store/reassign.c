@@ -19,7 +19,7 @@ static const char *const statements[] = {
 	"UPDATE goflow.start_key k SET role = $2 WHERE role = $1 AND $3 IS NOT NULL AND NOT EXISTS"
 	" (SELECT FROM goflow.start_key o WHERE o.name = k.name AND o.role = $2 AND o.key = k.key)",
 	"UPDATE goflow.task SET run_as = $2 WHERE run_as = $1",
-	"INSERT INTO goflow.queue (queue, run_as) SELECT queue, $2 FROM goflow.queue WHERE run_as = $1"
+	"INSERT INTO goflow.task_queue (queue, run_as) SELECT queue, $2 FROM goflow.task_queue WHERE run_as = $1"
 	" ON CONFLICT DO NOTHING",
 	"UPDATE goflow.approval SET run_as = $2 WHERE run_as = $1",
 	"UPDATE goflow.approval SET role = $2 WHERE role = $1 AND $3 IS NOT NULL",

@@ -628,6 +628,18 @@ extern void goflow_queue_revoke(const char *queue, Oid role);
 /* ---- wait.c: what waits for somebody outside, of whatever kind ---- */
 extern void goflow_waits_delete(List *ids); /* pg_uuid_t * */
 
+/* Per kind of wait (GOFLOW_PENDING_*), the node that has waited longest, and how many wait, counted up to max. */
+typedef struct GoflowOldestWait
+{
+	char		kind;
+	int64		waits;
+	pg_uuid_t	execution_id;
+	int16		node;			/* index in the definition */
+	TimestampTz started_at;
+	TimestampTz due_at;			/* 0: none */
+} GoflowOldestWait;
+extern List *goflow_waits_read_oldest(int64 max);
+
 /* A hint for those who listen. */
 typedef struct GoflowAnnouncement
 {

@@ -48,8 +48,8 @@ note_queue(const char *queue, Oid run_as)
 	GoflowOwnerScope scope;
 
 	goflow_owner_begin(&scope);
-	if (SPI_execute_plan(goflow_owner_plan(&plan, "INSERT INTO goflow.queue (queue, run_as)"
-										   " SELECT $1, $2 WHERE NOT EXISTS (SELECT FROM goflow.queue"
+	if (SPI_execute_plan(goflow_owner_plan(&plan, "INSERT INTO goflow.task_queue (queue, run_as)"
+										   " SELECT $1, $2 WHERE NOT EXISTS (SELECT FROM goflow.task_queue"
 										   "  WHERE queue = $1 AND run_as = $2) ON CONFLICT DO NOTHING",
 										   lengthof(types), types), values, NULL, false, 0) != SPI_OK_INSERT)
 		elog(ERROR, "could not note a queue");
@@ -175,7 +175,7 @@ goflow_tasks_renew(const pg_uuid_t *id)
 
 /* Roles whose tasks may be in a queue ($1), and that a user ($2) may claim. */
 static const char roles_query[] =
-	"SELECT q.run_as FROM goflow.queue q WHERE q.queue = $1"
+	"SELECT q.run_as FROM goflow.task_queue q WHERE q.queue = $1"
 	"  AND (pg_has_role($2, q.run_as, 'USAGE') OR EXISTS (SELECT FROM goflow.queue_grant g"
 	"   WHERE g.queue = $1 AND g.owner = q.run_as AND pg_has_role($2, g.grantee, 'USAGE')))"
 	" ORDER BY q.run_as";

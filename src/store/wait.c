@@ -99,7 +99,7 @@ static const char queues_query[] =
 	"    AND t.run_as = q.run_as AND t.available_at >= $2 AND t.available_at <= $1)),"
 	"  min((SELECT t.available_at FROM goflow.task t WHERE t.queue = q.queue AND t.run_as = q.run_as"
 	"    AND t.available_at > $1 ORDER BY t.available_at LIMIT 1))"
-	" FROM goflow.queue q GROUP BY q.queue";
+	" FROM goflow.task_queue q GROUP BY q.queue";
 
 /* Approvals that are told of in one transaction. */
 #define PAGE 500
@@ -218,4 +218,56 @@ goflow_waits_announce(TimestampTz since, TimestampTz now, TimestampTz *next)
 	queues = announce_queues(since, now, next, context);
 	goflow_owner_end(&scope);
 	return list_concat(approvals, queues);
+}
+
+/* ---- what has waited longest ---- */
+
+/*
+ * One row per kind that there is: two short reads of an index each, the second
+ * of which ends at $1 waits.
+ */
+static const char oldest_query[] =
+	"SELECT k.kind, n.waits, p.execution_id, p.node, p.started_at, p.due_at"
+	" FROM unnest('{d,r,w,s,a,k}'::\"char\"[]) WITH ORDINALITY AS k(kind, place)"
+	"  CROSS JOIN LATERAL (SELECT p.* FROM goflow.pending p"
+	"   WHERE p.kind IN ('d', 'r', 'w', 's', 'a', 'k') AND p.kind = k.kind ORDER BY p.started_at LIMIT 1) p"
+	"  CROSS JOIN LATERAL (SELECT count(*) AS waits FROM (SELECT FROM goflow.pending p"
+	"   WHERE p.kind IN ('d', 'r', 'w', 's', 'a', 'k') AND p.kind = k.kind LIMIT $1) p) n"
+	" ORDER BY k.place";
+
+List *
+goflow_waits_read_oldest(int64 max)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid			types[] = {INT8OID};
+	Datum		args[] = {Int64GetDatum(max)};
+	MemoryContext context = CurrentMemoryContext;
+	List	   *waits = NIL;
+	GoflowOwnerScope scope;
+
+	goflow_owner_begin(&scope);
+	if (SPI_execute_plan(goflow_owner_plan(&plan, oldest_query, lengthof(types), types), args, NULL,
+						 true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read what waits");
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+		TupleDesc	tupdesc = SPI_tuptable->tupdesc;
+		MemoryContext old = MemoryContextSwitchTo(context);
+		GoflowOldestWait *wait = palloc0(sizeof(GoflowOldestWait));
+		Datum		due_at;
+		bool		isnull;
+
+		wait->kind = DatumGetChar(SPI_getbinval(tuple, tupdesc, 1, &isnull));
+		wait->waits = DatumGetInt64(SPI_getbinval(tuple, tupdesc, 2, &isnull));
+		wait->execution_id = *DatumGetUUIDP(SPI_getbinval(tuple, tupdesc, 3, &isnull));
+		wait->node = DatumGetInt16(SPI_getbinval(tuple, tupdesc, 4, &isnull));
+		wait->started_at = DatumGetTimestampTz(SPI_getbinval(tuple, tupdesc, 5, &isnull));
+		due_at = SPI_getbinval(tuple, tupdesc, 6, &isnull);
+		wait->due_at = isnull ? 0 : DatumGetTimestampTz(due_at);
+		waits = lappend(waits, wait);
+		MemoryContextSwitchTo(old);
+	}
+	goflow_owner_end(&scope);
+	return waits;
 }

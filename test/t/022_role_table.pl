@@ -60,6 +60,8 @@ my %action = (
 	q{see the definer's execution} => qq{SELECT goflow.status('$definer'), goflow.nodes('$definer')},
 	q{cancel the definer's execution} => qq{SELECT goflow.cancel('$definer')},
 	'read health()' => 'SELECT count(*) FROM goflow.health()',
+	'read workers, queue, waiting, tracker, messages' => 'SELECT (SELECT count(*) FROM goflow.workers), (SELECT count(*) FROM goflow.queue),
+		(SELECT 1 / count(*) FROM goflow.waiting), (SELECT used FROM goflow.tracker), (SELECT sent FROM goflow.messages)',
 	'adopt()' => 'SELECT goflow.adopt()',
 	'grant_usage()' => q{SELECT goflow.grant_usage('nobody')},
 	'grant_admin()' => q{SELECT goflow.grant_admin('nobody')},
