@@ -17,7 +17,10 @@
  * while a pool has none, the pool is "starving": idle workers of other pools
  * are asked to leave, and busy ones see it at the end of their batch
  * (goflow_queue_should_yield(), goflow_queue_take()).  A pool that has some but
- * could use more gets the places of workers that have been idle for a while.
+ * could use more gets the places of workers that are idle, and not only between
+ * two nodes; if it has less than its share (all there are, divided by the
+ * pools that have work), also those of workers of pools that have more, after
+ * they had a turn.  The same holds when max_worker_processes is the limit.
  *
  * A pool that cannot run, because its role may not connect or its workers fail
  * before they are connected, is parked: its queue is emptied, so that it does
@@ -210,6 +213,9 @@ found_no_room(void)
 	goflow_lock(LW_EXCLUSIVE);
 	goflow_trouble_note(&goflow_control->no_room,
 						"out of background worker slots: max_worker_processes is too small");
+	/* the place of one that is leaving is free when the postmaster has seen its end */
+	if (now < goflow_control->left_at + GOFLOW_MAX_EXIT_TIME)
+		goflow_control->no_room.retry_at = now + GOFLOW_EXIT_TIME;
 	goflow_unlock();
 
 	if (now >= complained_at + GOFLOW_MAX_BACKOFF)
@@ -470,60 +476,102 @@ is_held(GoflowPool *pool)
 	return db && db->holds > 0;
 }
 
-/* Does the pool need a worker that may be launched now? */
-static bool
-is_short(GoflowPool *pool, TimestampTz now, TimestampTz *next)
+/* How many more workers could the pool use that may be launched now? */
+static int
+missing_workers(GoflowPool *pool, TimestampTz now, TimestampTz *next)
 {
 	if (!OidIsValid(pool->database) || !(pool->want || pool->parked) || is_held(pool))
-		return false;
+		return 0;
 	if (pool->parked && goflow_pool_workers_locked(pool) > 0)
-		return false;			/* one is on its way to find out */
+		return 0;				/* one is on its way to find out */
 	if (pool->trouble.failures > 0 && now < pool->trouble.retry_at)
 	{
 		*next = Min(*next, pool->trouble.retry_at);
-		return false;
+		return 0;
 	}
-	return pool->parked || pool->queued + pool->offered >
-		pool->workers[GOFLOW_SLOT_STARTING] + pool->workers[GOFLOW_SLOT_WOKEN];
+	return pool->parked ? 1 : Max(pool->queued + pool->offered - pool->workers[GOFLOW_SLOT_STARTING] -
+								  pool->workers[GOFLOW_SLOT_WOKEN], 0);
+}
+
+/* How many workers each pool with work may have, if there are not enough for all. */
+static int
+fair_share(TimestampTz now, TimestampTz *next)
+{
+	GoflowControl *control = goflow_control;
+	int			all = goflow_max_workers;
+	int			npools = 0;
+
+	if (control->no_room.failures > 0)
+		all = Min(all, control->workers);
+	for (int i = 0; i < control->npools; i++)
+	{
+		GoflowPool *pool = &control->pools[i];
+
+		if (goflow_pool_workers_locked(pool) > pool->workers[GOFLOW_SLOT_IDLE] ||
+			missing_workers(pool, now, next) > 0)
+			npools++;
+	}
+	return Max(all / Max(npools, 1), 1);
 }
 
 /* What choose_pool() found. */
 typedef struct Shortage
 {
 	GoflowPool *pool;			/* the one to serve next, NULL: none */
-	int			nshort;			/* pools that are short of workers */
-	int			nstarving;		/* those of them that have none at all */
+	int			nstarving;		/* pools that have none at all, and need one */
+	int			share;			/* what each may have */
+	int			npoor;			/* workers that those lack which have some, but less than that */
+	int			nmissing;		/* workers that those could use which have some */
 } Shortage;
 
-/* First come pools without any worker, then those with the oldest work. */
+/* First come pools without any worker, then those with less than their share, then those with the oldest work. */
 static Shortage
 choose_pool(TimestampTz now, TimestampTz *next)
 {
-	Shortage	shortage = {0};
-	bool		best_has = false;
+	Shortage	shortage = {.share = fair_share(now, next)};
+	int			best_wealth = 0;
 	TimestampTz best_age = DT_NOEND;
 
 	for (int i = 0; i < goflow_control->npools; i++)
 	{
 		GoflowPool *pool = &goflow_control->pools[i];
+		int			missing = missing_workers(pool, now, next);
+		int			workers = goflow_pool_workers_locked(pool);
 		TimestampTz age;
-		bool		has;
+		int			wealth;
 
-		if (!is_short(pool, now, next))
+		if (missing == 0)
 			continue;
-		has = goflow_pool_workers_locked(pool) > 0;
+		wealth = workers == 0 ? 0 : workers < shortage.share ? 1 : 2;
 		age = goflow_pool_oldest_locked(pool);
-		shortage.nshort++;
-		if (!has)
+		if (workers == 0)
+		{
 			shortage.nstarving++;
-		if (shortage.pool == NULL || (best_has && !has) || (best_has == has && age < best_age))
+			workers++;
+			missing--;
+		}
+		shortage.nmissing += missing;
+		shortage.npoor += Max(Min(missing, shortage.share - workers), 0);
+		if (shortage.pool == NULL || wealth < best_wealth || (wealth == best_wealth && age < best_age))
 		{
 			shortage.pool = pool;
-			best_has = has;
+			best_wealth = wealth;
 			best_age = age;
 		}
 	}
 	return shortage;
+}
+
+/* For pools that have workers and could use more.  Those that are leaving already count. */
+static void
+make_more_room(const Shortage *shortage, TimestampTz now, TimestampTz *next)
+{
+	GoflowControl *control = goflow_control;
+	int			leaving = Max(control->leaving - shortage->nstarving, 0);
+
+	leaving += dismiss_idle(shortage->nmissing - leaving, GOFLOW_IDLE_TURN, now, next);
+	control->share = shortage->share;
+	control->poor = Max(shortage->npoor - leaving, 0);
 }
 
 /*
@@ -538,12 +586,13 @@ make_room(const Shortage *shortage, TimestampTz now, TimestampTz *next)
 	control->surplus = Max(control->workers - control->leaving - goflow_max_workers, 0);
 	control->surplus -= dismiss_idle(control->surplus, 0, now, next);
 	control->starving = 0;
+	control->poor = 0;
 	if (goflow_max_workers == 0)
 		return;
 
 	control->starving = Max(shortage->nstarving - control->leaving, 0);
 	control->starving -= dismiss_idle(control->starving, 0, now, next);
-	(void) dismiss_idle(shortage->nshort - control->leaving, GOFLOW_TURN, now, next);
+	make_more_room(shortage, now, next);
 }
 
 /*
@@ -625,6 +674,19 @@ park_failing(void)
 	goflow_unlock();
 }
 
+/* The server has no room for another process: some of ours may leave for others meanwhile. */
+static void
+wait_for_room(TimestampTz now, TimestampTz *next)
+{
+	Shortage	shortage;
+
+	goflow_lock(LW_EXCLUSIVE);
+	shortage = choose_pool(now, next);
+	make_more_room(&shortage, now, next);
+	goflow_unlock();
+	*next = Min(*next, registration_due());
+}
+
 static void
 start_workers(TimestampTz now, TimestampTz *next)
 {
@@ -633,7 +695,7 @@ start_workers(TimestampTz now, TimestampTz *next)
 	park_failing();
 	if (now < registration_due())
 	{
-		*next = Min(*next, registration_due());
+		wait_for_room(now, next);
 		return;
 	}
 	while ((slot = reserve_worker(now, next)) != NULL)
@@ -657,7 +719,7 @@ start_workers(TimestampTz now, TimestampTz *next)
 		{
 			if (launch_failed(slot, NULL) == 0)
 				make_room_for_one(now, next);
-			*next = Min(*next, registration_due());
+			wait_for_room(now, next);
 			return;
 		}
 	}

@@ -340,6 +340,14 @@ had_its_turn(TimestampTz now)
 		(goflow_pool_workers_locked(my_pool()) > 1 || now >= goflow_my_slot->busy_since + GOFLOW_TURN);
 }
 
+/* Has this worker's pool more than its share while others have less, and had the worker a turn? */
+static bool
+owes_its_place(TimestampTz now)
+{
+	return goflow_my_slot->state == GOFLOW_SLOT_BUSY && now >= goflow_my_slot->busy_since + GOFLOW_TURN &&
+		goflow_pool_workers_locked(my_pool()) > ((volatile GoflowControl *) goflow_control)->share;
+}
+
 /*
  * Must this worker make room for others?  Then it is marked as leaving.  Who
  * has nothing to do need not have had his turn.
@@ -355,6 +363,8 @@ leave_for_others(bool has_work)
 			control->surplus--;
 		else if (control->starving > 0 && (!has_work || had_its_turn(GetCurrentTimestamp())))
 			control->starving--;
+		else if (control->poor > 0 && owes_its_place(GetCurrentTimestamp()))
+			control->poor--;
 		else
 			return false;
 		goflow_slot_ask_to_leave_locked(goflow_my_slot);
@@ -429,7 +439,8 @@ goflow_queue_should_yield(void)
 	if (goflow_my_slot == NULL)
 		return false;
 	return ((volatile GoflowWorkerSlot *) goflow_my_slot)->leave || control->surplus > 0 ||
-		(control->starving > 0 && had_its_turn(GetCurrentTimestamp()));
+		(control->starving > 0 && had_its_turn(GetCurrentTimestamp())) ||
+		(control->poor > 0 && owes_its_place(GetCurrentTimestamp()));
 }
 
 /* ---- claims ---- */

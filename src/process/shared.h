@@ -31,7 +31,8 @@
  * (waiter.c, atomics), learned speeds (speed.c, a spinlock per bucket), and
  * these unlocked reads, each a hint that is checked again under the lock or
  * belongs to the reader alone: GoflowWorkerSlot.cancel_requested, .leave and
- * .busy_since of one's own slot, GoflowControl.surplus, .starving and .crowded.
+ * .busy_since of one's own slot, GoflowControl.surplus, .starving, .poor, .share
+ * and .crowded.
  *
  * Processes go away by FATAL or proc_exit() at any moment.  Each registers a
  * before_shmem_exit callback before it connects, so the callback runs after
@@ -61,12 +62,14 @@
 /* A unit of priority is worth that much age in the queue. */
 #define GOFLOW_PRIORITY_AGE (10 * USECS_PER_SEC)
 
-/* How long a worker keeps its place when others need it. */
+/* How long a worker keeps its place when others need it: at work, and idle. */
 #define GOFLOW_TURN USECS_PER_SEC
+#define GOFLOW_IDLE_TURN (20 * INT64CONST(1000))	/* some times what it costs to start one */
 
 /* Waits between two tries of what failed. */
 #define GOFLOW_MIN_BACKOFF USECS_PER_SEC
-#define GOFLOW_EXIT_TIME (20 * INT64CONST(1000))	/* that a process needs to exit */
+#define GOFLOW_EXIT_TIME (20 * INT64CONST(1000))	/* that a process needs to exit, as a rule */
+#define GOFLOW_MAX_EXIT_TIME (200 * INT64CONST(1000))
 #define GOFLOW_MAX_BACKOFF (60 * USECS_PER_SEC)
 
 /* ---- databases ---- */
@@ -237,8 +240,11 @@ typedef struct GoflowControl
 	int			leaving;		/* slots with leave set */
 	int			surplus;		/* workers that should leave: too many of them */
 	int			starving;		/* pools that have work but no worker at all */
+	int			poor;			/* workers that pools lack which have less than their share */
+	int			share;			/* of the workers, that each pool with work may have then */
 	bool		crowded;		/* max_worker_processes is too small: leave when idle */
 	GoflowTrouble no_room;		/* processes that the server had no room for */
+	TimestampTz left_at;		/* when a process of goflow left for the last time */
 	bool		wants_room;		/* some database does */
 	int			running;		/* slots with running set */
 	int			offered;		/* offers in use */

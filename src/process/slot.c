@@ -72,10 +72,13 @@ goflow_process_left_locked(pid_t pid)
 {
 	GoflowTrouble *no_room = &goflow_control->no_room;
 
-	if (pid == 0 || no_room->failures == 0)
+	if (pid == 0)
+		return;
+	goflow_control->left_at = GetCurrentTimestamp();
+	if (no_room->failures == 0)
 		return;
 	no_room->failures = 1;
-	no_room->retry_at = Min(no_room->retry_at, GetCurrentTimestamp() + GOFLOW_EXIT_TIME);
+	no_room->retry_at = Min(no_room->retry_at, goflow_control->left_at + GOFLOW_EXIT_TIME);
 }
 
 const char *
