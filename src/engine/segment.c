@@ -38,6 +38,7 @@ typedef struct Position
 	GoflowInstance instance;	/* what runs now, by name */
 	int			losses;			/* of workers with it */
 	bool		crashed;		/* the server, before */
+	TimestampTz ended_at;		/* of the node that ran last, or 0 */
 } Position;
 
 static void
@@ -150,12 +151,13 @@ execute(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 	return ended;
 }
 
-/* Runs one node and what follows from it. */
-static void
+/* Runs one node and what follows from it.  Returns when it ended; 0: it waits. */
+static TimestampTz
 run_node(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 {
 	GoflowNodeRun *run = goflow_run(frame, node);
-	TimestampTz started_at = GetCurrentTimestamp();
+	TimestampTz started_at = ex->is_inline ? GetCurrentTimestamp() : 0;
+	TimestampTz waits_since = 0;
 	instr_time	before;
 	instr_time	after;
 	int64		duration;
@@ -164,9 +166,8 @@ run_node(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 	if (run->attempt == 0)
 		run->attempt = 1;
 	goflow_history_start(ex, run);
-	/* one that goes on after a delay began before it */
 	if (run->pending && run->pending->now.row.kind == GOFLOW_PENDING_DELAY)
-		started_at = run->pending->now.row.started_at;
+		waits_since = run->pending->now.row.started_at;
 	/* what a retry waited for has come */
 	if (run->pending && run->pending->now.row.kind == GOFLOW_PENDING_RETRY)
 		goflow_pending_end(ex, run->pending);
@@ -177,18 +178,28 @@ run_node(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 	{
 		run->state = run->pending->now.row.kind == GOFLOW_PENDING_BODIES ?
 			GOFLOW_NODE_RUNNING : GOFLOW_NODE_WAITING;
-		return;
+		return 0;
 	}
 	INSTR_TIME_SET_CURRENT(after);
 	INSTR_TIME_SUBTRACT(after, before);
 	duration = INSTR_TIME_GET_MICROSEC(after);
 	if (!ex->is_inline)
+	{
+		/* to look at the clock again would not be cheap beside a node of a microsecond */
+		started_at = GetCurrentStatementStartTimestamp();
 		goflow_speed_learn(ex->definition->workflow_id, node->index, duration);
+	}
+	if (waits_since)
+	{
+		duration += Max(started_at - waits_since, 0);
+		started_at = waits_since;
+	}
 
 	goflow_execution_record(ex, frame, node, GOFLOW_NODE_COMPLETED, started_at,
 							Min(duration, PG_INT32_MAX), NULL);
 	goflow_cascade_leave(ex, frame, node);
 	goflow_cascade_ended(ex, frame, node);
+	return run->ended_at;
 }
 
 /* A node that has begun makes a step. */
@@ -359,8 +370,10 @@ run_nodes(Position *at, GoflowBudget *budget, bool only_one)
 		/* a frame is never stored before it has begun */
 		if (at->frame == NULL &&
 			(budget->nodes <= 0 ||
-			 (budget->deadline != 0 && budget->ran > 0 && GetCurrentTimestamp() >= budget->deadline)))
+			 (budget->deadline != 0 && budget->ran > 0 &&
+			  (at->ended_at ? at->ended_at : GetCurrentTimestamp()) >= budget->deadline)))
 			break;
+		at->ended_at = 0;
 		if (at->frame)
 		{
 			bool		is_first = at->frame->now.task == GOFLOW_FRAME_BEGIN && !at->frame->parent;
@@ -395,7 +408,7 @@ run_nodes(Position *at, GoflowBudget *budget, bool only_one)
 			else if (may_join(ex, at->frame, node))
 			{
 				enter(at, at->frame, node, Max(goflow_run(at->frame, node)->attempt, 1));
-				run_node(ex, at->frame, node);
+				at->ended_at = run_node(ex, at->frame, node);
 			}
 			else
 			{
@@ -538,6 +551,7 @@ goflow_segment_run(GoflowExecution *ex, GoflowBudget *budget)
 		at.compensation = NULL;
 		at.ran = 0;
 		at.losses = 0;
+		at.ended_at = 0;
 		goflow_execution_save(ex);
 		context.previous = error_context_stack;
 		BeginInternalSubTransaction(NULL);

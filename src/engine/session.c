@@ -178,7 +178,7 @@ goflow_session_holds_advisory_lock(void)
 	return found;
 }
 
-/* Lets cancels in, and sets the alarms. */
+/* Lets cancels in, and sets the alarms; the statement's start is now. */
 static void
 begin_user_code(bool fuse, int64 timeout)
 {
@@ -189,7 +189,7 @@ begin_user_code(bool fuse, int64 timeout)
 	goflow_session_allow_cancel(true);
 	if (fuse)
 		enable_timeout_every(fuse_timeout,
-							 TimestampTzPlusMilliseconds(GetCurrentTimestamp(), goflow_fuse),
+							 TimestampTzPlusMilliseconds(GetCurrentStatementStartTimestamp(), goflow_fuse),
 							 goflow_fuse);
 	if (timeout > 0)
 		enable_timeout_every(node_timeout, GetCurrentTimestamp() + timeout, TIMEOUT_REPEAT_MS);

@@ -21,6 +21,11 @@ is(query($node, "SELECT node || ' ' || state FROM goflow.nodes('$execution') WHE
 query($node, "SELECT goflow.wait('$execution')");
 is(query($node, "SELECT finished_at - created_at BETWEEN interval '0.3 s' AND interval '0.6 s' FROM goflow.status('$execution')"),
 	't', 'it goes on in time');
+is(query($node, "SELECT bool_and(n.finished_at - n.started_at > interval '0.2 s' AND n.duration > interval '0.2 s')
+	AND max(n.finished_at) <= max(s.finished_at) FROM goflow.nodes('$execution') n, goflow.status('$execution') s WHERE n.node = 'd'"),
+	't', 'what the node took is what it waited');
+is(query($node, "SELECT (data->>'duration')::float8 > 0.2 FROM goflow.events('$execution', '{node_completed}', '{d}')"),
+	't', 'its event says so, too');
 $execution = query($node, q{SELECT goflow.start('until', '{"at": "2000-01-01"}')});
 is(query($node, "SELECT goflow.wait('$execution')"), 'completed', 'a moment that has passed is no delay');
 
