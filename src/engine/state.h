@@ -3,7 +3,9 @@
  *		An execution in memory, and what the files of the engine call of each
  *		other.
  *
- *	execution.c	load, create, save and restore; journal rows; persistence
+ *	execution.c	save and restore; pendings; what survives a commit
+ *	load.c		made, or loaded from the tables
+ *	record.c	journal rows, counts, progress
  *	frame.c		frames: runs of a body
  *	cascade.c	what becomes ready, skipped or cancelled when a node ended
  *	failure.c	what an error does: retry, on_error, unwinding
@@ -288,7 +290,7 @@ extern void goflow_history_watch(GoflowExecution *ex);
 /* After the commit: hands to the ring what somebody listens to. */
 extern void goflow_history_publish(GoflowExecution *ex, char old_state);
 
-/* ---- execution.c ---- */
+/* ---- load.c ---- */
 
 /*
  * Loads an execution that this process has claimed.  NULL if it is unknown.
@@ -296,10 +298,6 @@ extern void goflow_history_publish(GoflowExecution *ex, char old_state);
  */
 extern GoflowExecution *goflow_execution_load(const pg_uuid_t *id, GoflowWrites *writes,
 											  const GoflowInstance *instances, int ninstances);
-
-/* Between who begins a node with bodies or a child in node mode, and who cancels it. */
-extern bool goflow_execution_lock_begun(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
-extern void goflow_execution_lock_cancelled(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
 
 /* Reads what an execution needs to go on; for one that was loaded as finished: before it is retried. */
 extern void goflow_execution_load_state(GoflowExecution *ex, const GoflowInstance *instances,
@@ -310,14 +308,22 @@ extern void goflow_execution_resume(GoflowExecution *ex);
 
 /* Makes one that is not stored yet: run(). */
 extern GoflowExecution *goflow_execution_create(GoflowExecutionRow *row, GoflowWrites *writes);
+
+/* What frame 0's row keeps of the counts, for load.c to read again. */
+extern ArrayType *goflow_execution_counters(GoflowExecution *ex);
+
+/* ---- execution.c ---- */
+
 extern void goflow_execution_free(GoflowExecution *ex);
 extern void goflow_execution_save(GoflowExecution *ex);
 extern void goflow_execution_restore(GoflowExecution *ex);
+extern GoflowPending *goflow_pending_create(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node,
+											char kind);
+extern void goflow_pending_end(GoflowExecution *ex, GoflowPending *pending);
 
-/* Progress, shown by who drives it.  node: the current one, -1: none. */
-extern void goflow_execution_show(GoflowExecution *ex);
-extern void goflow_execution_track(GoflowExecution *ex, int node);
-extern int	goflow_execution_percent(const GoflowExecution *ex);	/* in hundredths, never falls */
+/* Between who begins a node with bodies or a child in node mode, and who cancels it. */
+extern bool goflow_execution_lock_begun(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
+extern void goflow_execution_lock_cancelled(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
 
 /* Once in an execution's life. */
 extern void goflow_execution_begin(GoflowExecution *ex);
@@ -328,6 +334,8 @@ extern void goflow_execution_persist(GoflowExecution *ex);
 extern void goflow_execution_mark_entries(GoflowExecution *ex);
 extern void goflow_execution_end_frame(GoflowExecution *ex, GoflowFrame *frame);
 
+/* ---- record.c ---- */
+
 /* A node instance ended: journal row, counters. */
 extern void goflow_execution_record(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node,
 									char state, TimestampTz started_at, int duration, Jsonb *error);
@@ -335,9 +343,11 @@ extern void goflow_execution_record(GoflowExecution *ex, GoflowFrame *frame, Gof
 /* The journal row of an attempt that is not the last. */
 extern void goflow_execution_record_attempt(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node,
 											TimestampTz started_at, int duration, Jsonb *error);
-extern GoflowPending *goflow_pending_create(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node,
-											char kind);
-extern void goflow_pending_end(GoflowExecution *ex, GoflowPending *pending);
+
+/* Progress, shown by who drives it.  node: the current one, -1: none. */
+extern void goflow_execution_show(GoflowExecution *ex);
+extern void goflow_execution_track(GoflowExecution *ex, int node);
+extern int	goflow_execution_percent(const GoflowExecution *ex);	/* in hundredths, never falls */
 
 /* ---- frame.c ---- */
 extern GoflowFrame *goflow_frame_create(GoflowExecution *ex, GoflowFrame *parent, GoflowBody *body,
