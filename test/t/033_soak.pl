@@ -9,7 +9,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
 
-my $seconds = $ENV{SOAK_SECONDS} || 45;
+my $seconds = $ENV{SOAK_SECONDS} || 120;
 my $node = new_server('soak', conf => "max_worker_processes = 12\ngoflow.max_workers = 5\n"
 	  . "goflow.worker_idle_timeout = 1s\ngoflow.scheduler_idle_timeout = 1s\ngoflow.rescan_interval = 5\n"
 	  . "max_prepared_transactions = 10\nwork_mem = '128kB'\n");
@@ -154,6 +154,7 @@ is(query($node, 'SELECT (SELECT count(*) FROM goflow.pending) + (SELECT count(*)
 	'no row of what has ended is left');
 is(query($node, q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'goflow worker'}) <= 5, 1, 'no more workers than allowed');
 $node->stop;
-ok(slurp_file($node->logfile) !~ /PANIC|TRAP|signal 6|signal 11|corrupt/, 'nothing broke');
+# (a restart in the middle of a recovery makes the server speak of corrupted data, too)
+unlike(slurp_file($node->logfile), qr/PANIC|TRAP|signal 6|signal 11|corrupt(?!ed and you will have to use the last backup)/, 'nothing broke');
 
 done_testing();
