@@ -16,6 +16,13 @@ CREATE TRIGGER keep_home BEFORE INSERT OR UPDATE OR DELETE ON goflow.home
 	FOR EACH ROW EXECUTE FUNCTION goflow.keep_home();
 ALTER TABLE goflow.home ENABLE REPLICA TRIGGER keep_home;
 
+CREATE FUNCTION goflow.keep_adopted() RETURNS trigger
+	AS 'MODULE_PATHNAME', 'goflow_keep_adopted' LANGUAGE C;
+COMMENT ON FUNCTION goflow.keep_adopted() IS 'Keeps changes of executions that were adopted from being replicated here.';
+CREATE TRIGGER keep_adopted BEFORE UPDATE OR DELETE ON goflow.execution
+	FOR EACH ROW EXECUTE FUNCTION goflow.keep_adopted();
+ALTER TABLE goflow.execution ENABLE REPLICA TRIGGER keep_adopted;
+
 INSERT INTO goflow.home
 SELECT d.oid, pg_catalog.gen_random_uuid() FROM pg_catalog.pg_database d
 WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database();

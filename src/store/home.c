@@ -7,7 +7,9 @@
  * executions that somebody else may be running.  So each database has a home
  * id, and each execution that of the database that started it.  What has
  * another id is foreign: nothing of it runs and nobody can steer it until
- * goflow.adopt() makes it this database's.
+ * goflow.adopt() makes it this database's.  As long as a subscription writes
+ * goflow's tables nothing can be adopted, and when one comes back that would
+ * take an adopted execution away again, it fails (api/home.c).
  *
  * The row of goflow.home is found by the database's oid, is not dumped, and is
  * not taken from a publisher (its trigger): so a template copy finds no row, a
@@ -157,6 +159,30 @@ advance_sequences(void)
 	for (uint64 i = 0; i < n; i++)
 		if (SPI_execute(SPI_getvalue(sequences->vals[i], sequences->tupdesc, 1), false, 0) != SPI_OK_SELECT)
 			elog(ERROR, "could not advance a sequence of goflow");
+}
+
+/* The subscription that writes goflow's tables, NULL if there is none. */
+char *
+goflow_home_subscription(void)
+{
+	GoflowOwnerScope scope;
+	MemoryContext caller = CurrentMemoryContext;
+	char	   *name = NULL;
+
+	goflow_owner_begin(&scope);
+	if (SPI_execute("SELECT s.subname FROM pg_catalog.pg_subscription s"
+					" WHERE s.subdbid = (SELECT d.oid FROM pg_catalog.pg_database d"
+					"  WHERE d.datname = pg_catalog.current_database())"
+					" AND EXISTS (SELECT FROM pg_catalog.pg_subscription_rel r"
+					"  JOIN pg_catalog.pg_class c ON c.oid = r.srrelid"
+					"  WHERE r.srsubid = s.oid AND c.relnamespace = 'goflow'::pg_catalog.regnamespace)"
+					" AND (s.subenabled OR EXISTS (SELECT FROM pg_catalog.pg_stat_get_subscription(s.oid) w"
+					"  WHERE w.pid IS NOT NULL)) LIMIT 1", true, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not read the subscriptions");
+	if (SPI_processed > 0)
+		name = MemoryContextStrdup(caller, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
+	goflow_owner_end(&scope);
+	return name;
 }
 
 /* Makes all live executions this database's; returns how many were not. */

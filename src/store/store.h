@@ -51,6 +51,7 @@ extern bool goflow_is_admin(Oid role);
 extern void goflow_home_get(pg_uuid_t *found);
 extern bool goflow_home_is_own(const pg_uuid_t *other);
 extern int64 goflow_home_count_foreign(void);
+extern char *goflow_home_subscription(void);
 extern int64 goflow_home_adopt(void);
 
 /* ---- reassign.c ---- */
