@@ -15,7 +15,7 @@ soak: ; @SOAK_SECONDS=$(or $(SECONDS),1800) test/check 033_soak
 demo: ; @demo/run
 bench: ; @test/bench/run
 fuzz: ; @test/fuzz/run
-chaos: ; @FAULTS=$${FAULTS:-1000} test/check 030_chaos
+chaos: ; @VERBOSE=1 FAULTS=$${FAULTS:-1000} test/check 030_chaos
 setup: ; @tools/setup
 format: ; clang-format -i $(wildcard src/*.[ch] src/*/*.[ch])
 $(filter-out $(SCRIPTED),$(MAKECMDGOALS)): ; @$(MAKE) $@

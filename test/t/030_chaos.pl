@@ -1,27 +1,80 @@
 # Everything at once, while processes are killed, terminated and cancelled, the
-# server is stopped and settings change.  make chaos does a thousand faults;
-# FAULTS says how many, GOFLOW_SEED repeats the choices of an earlier run.
+# server is stopped, a standby takes over, the disk is full, the clock is set,
+# there is no room for processes, and settings change.  After each round nothing
+# may be lost, doubled, stuck or left behind.  make chaos kills a thousand times;
+# FAULTS says how many times, GOFLOW_SEED repeats the choices of an earlier run.
 use strict;
 use warnings;
 
 use FindBin;
 use lib $FindBin::RealBin;
 use Goflow;
-use Mixture;
 use IPC::Run;
+use List::Util qw(shuffle sum);
+use Mixture;
+use OsFaults;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $faults = $ENV{FAULTS} || 15;
+my $round_length = 12;
+my $slots = 16;
 my $seed = seed_random();
-my $node = new_server('chaos', conf => "goflow.max_workers = 6\nmax_wal_size = 4GB\nfsync = off\n"
-	  . "goflow.rescan_interval = 5s\ngoflow.scheduler_idle_timeout = 200ms\ngoflow.worker_idle_timeout = 500ms\nrestart_after_crash = on\n");
+my $node = with_os_faults
+{
+	new_server('chaos', init => { allows_streaming => 1 }, conf => "goflow.max_workers = 6\nmax_worker_processes = $slots\n"
+		  . "max_parallel_workers = $slots\nmax_wal_size = 4GB\nfsync = off\nallow_in_place_tablespaces = on\n"
+		  . "goflow.rescan_interval = 5s\ngoflow.scheduler_idle_timeout = 200ms\ngoflow.worker_idle_timeout = 500ms\n");
+};
 
-# A cancel from outside is an error of the node that runs, so all of them run again then.
-mixture_define($node, '"retry": {"attempts": 100, "backoff": "1 ms", "factor": 1, "on": ["57014"]}');
+my %done;       # kind of fault => how often
+my @clients;    # that are starting executions
+my $promised = 0;    # executions of the round that a client was told of as started
+my $standbys = 0;
 
-my %done;
+move_to_tablespace($node, 'postgres');
+mixture_define($node);
+# as many pages as there are slots
+query($node, "CREATE TABLE pages (filler text); ALTER TABLE pages ALTER filler SET STORAGE PLAIN, SET (parallel_workers = $slots);"
+	  . " INSERT INTO pages SELECT repeat('x', 5000) FROM generate_series(1, $slots)");
 
 sub one_of { return $_[ int(rand(@_)) ]; }
+
+# ---- load ----
+
+sub client
+{
+	my ($n, @statements) = @_;
+
+	push @clients, [ $n, IPC::Run::start([ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('postgres'), '-c', join('; ', @statements) ],
+		'<', \undef, '>', '/dev/null', '2>', '/dev/null') ];
+	return;
+}
+
+# A client starts some of everything in one transaction, whatever happens to it.
+sub load
+{
+	my @names = grep { rand() < 0.4 } grep { $_ ne 'long' } mixture_names();
+
+	push @names, 'long' if rand() < 0.05;
+	client(4 * grep({ $_ ne 'long' } @names) + grep({ $_ eq 'long' } @names),
+		map { mixture_start_sql($_, $_ eq 'long' ? 1 : 4) } @names) if @names;
+	return;
+}
+
+sub wait_for_clients
+{
+	for (splice @clients)
+	{
+		my ($n, $client) = @$_;
+
+		$promised += $n if $client->finish;
+	}
+	return;
+}
+
+# ---- faults ----
 
 # To one process of goflow, by the server's own functions.
 sub ask
@@ -33,22 +86,28 @@ sub ask
 	return $done && $output eq 't';
 }
 
-# A client that is killed takes the whole server with it.
+# A client that is killed takes the whole server with it, and what it started but did not commit.
 sub kill_client
 {
-	my $client = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c', 'SELECT goflow.wait(goflow.start($$waits$$)) FROM pg_sleep(30)' ],
-		'>', \my $out, '2>', \my $err);
+	my $client = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c', mixture_start_sql('sequence', 5) . '; SELECT pg_sleep(30)' ],
+		'<', \undef, '>', \my $out, '2>', \my $err);
 	my $pid = '';
 
 	for my $try (1 .. 100)
 	{
-		(undef, $pid) = try_query($node, q{SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND backend_type = 'client backend'});
+		(undef, $pid) = try_query($node, q{SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND backend_type = 'client backend' AND query ~ 'sleep\(30'});
 		last if $pid =~ /^\d+$/;
 		pause_up_to(20);
 	}
 	my $killed = $pid =~ /^\d+$/ && kill('KILL', $pid);
-	$client->finish;
+	$client->kill_kill unless $killed;
+	eval { $client->finish };
 	return $killed;
+}
+
+sub start_server
+{
+	return with_os_faults { $node->start(fail_ok => 1) || $node->start };
 }
 
 sub restart
@@ -56,8 +115,15 @@ sub restart
 	my ($mode) = @_;
 
 	$node->stop($mode, fail_ok => 1);
-	$node->start(fail_ok => 1) || $node->start;
-	return 1;
+	return start_server();
+}
+
+sub set_and_reload
+{
+	my ($name, $value) = @_;
+	my ($done) = try_query($node, $value eq '' ? "ALTER SYSTEM RESET $name" : "ALTER SYSTEM SET $name = '$value'");
+
+	return $done && (try_query($node, 'SELECT pg_reload_conf()'))[0];
 }
 
 sub settings
@@ -69,12 +135,62 @@ sub settings
 		'goflow.fuse' => one_of('1ms', '10ms', '50ms'),
 		'goflow.cancel_grace' => one_of('100ms', '10s'));
 	my $name = one_of(sort keys %new);
-	my ($done) = try_query($node, "ALTER SYSTEM SET $name = '$new{$name}'");
 
-	return $done && (try_query($node, 'SELECT pg_reload_conf()'))[0];
+	return set_and_reload($name, $new{$name});
 }
 
-my %fault = (
+# No file of the database can grow for a while.
+sub disk_is_full
+{
+	fill_disk();
+	load();
+	pause_up_to(1000);
+	return free_disk();
+}
+
+# Another user of background workers has all that are free, and those that goflow's leave meanwhile.
+sub no_slots
+{
+	my $share = $node->pg_version >= 16 ? 'debug_parallel_query' : 'force_parallel_mode';
+
+	client(0, "SET $share = on", "SET max_parallel_workers_per_gather = $slots", 'SET parallel_setup_cost = 0', 'SET min_parallel_table_scan_size = 0',
+		"SELECT count(pg_sleep(@{[ 0.3 + rand() ]})) FROM pages");
+	pause_up_to(100);
+	return kill_process($node, 'worker', 'TERM') || 1;
+}
+
+# The server comes back with fewer slots than goflow wants, or with all of them again.
+sub few_slots
+{
+	my ($done) = try_query($node, "ALTER SYSTEM SET max_worker_processes = " . one_of(4, 5, 8, $slots));
+
+	return $done && restart('fast');
+}
+
+# The primary is gone and a standby, which has all that clients were told of, goes on.
+sub promote
+{
+	my $name = 'chaos_' . ++$standbys;
+
+	server_is_up() && eval { $node->backup($name); 1 } or return 0;
+	my $standby = PostgreSQL::Test::Cluster->new($name);
+
+	$standby->init_from_backup($node, $name, has_streaming => 1);
+	with_os_faults { $standby->start };
+	set_and_reload('synchronous_standby_names', '*');
+	wait_for($node, q{SELECT count(*) = 1 FROM pg_stat_replication WHERE sync_state = 'sync'}, 'the standby keeps up') or return 0;
+	load() for 1 .. 3;
+	pause_up_to(500);
+	$node->stop('immediate', fail_ok => 1);
+	wait_for_clients();
+	$standby->promote;
+	$node->clean_node;
+	$node = $standby;
+	return 1;
+}
+
+# Those that end processes count, the others come on top of them.
+my %kill = (
 	(map { my $kind = $_; ("kill $kind" => sub { kill_process($node, $kind, 'KILL') }) } qw(worker helper scheduler launcher)),
 	(map { my $kind = $_; ("term $kind" => sub { kill_process($node, $kind, 'TERM') }) } qw(worker helper scheduler launcher)),
 	'kill client' => \&kill_client,
@@ -82,44 +198,84 @@ my %fault = (
 	'cancel' => sub { ask('pg_cancel_backend') },
 	'stop immediate' => sub { restart('immediate') },
 	'stop fast' => sub { restart('fast') },
-	'settings' => \&settings);
+	'few slots' => \&few_slots,
+	'promote' => \&promote);
+my %other = (
+	'settings' => \&settings,
+	'disk full' => \&disk_is_full,
+	'no slots' => \&no_slots,
+	'clock forward' => sub { clock_jumps(one_of(1, 60, 3600, 86400)) },
+	'clock back' => sub { clock_jumps(-one_of(0.1, 1, 2)) });
+my %fault = (%kill, %other);
 
 sub server_is_up
 {
 	return wait_for($node, q{SELECT value = 1 FROM goflow.health() WHERE kind = 'server' AND name = 'launcher'}, 'the server is back');
 }
 
-my $total = 0;
+sub kills { return sum(map { $done{$_} || 0 } keys %kill); }
 
-while ($total < $faults)
+# ---- rounds ----
+
+# Each kind as often as any other, in any order; what is not possible now comes later.
+my @deck;
+
+sub inject
 {
-	my @history;
+	my @later;
 
-	for my $i (1 .. 5)
+	for my $try (1 .. 200)
 	{
-		server_is_up() or BAIL_OUT('the server does not come back');
-		mixture_start($node, one_of(grep { $_ ne 'long' } mixture_names()), 4) for 1 .. 4;
-		mixture_start($node, 'long', 1) if rand() < 0.1;
-		pause_up_to(300);
+		@deck = shuffle(sort keys %fault) unless @deck;
+		my $kind = shift @deck;
 
-		my $kind = one_of(sort keys %fault);
-
-		for my $try (1 .. 20)
+		if ($fault{$kind}->())
 		{
-			last if $fault{$kind}->() && ++$done{$kind} && ++$total && push @history, $kind;
-			pause_up_to(20);
-			$kind = one_of(sort keys %fault);
+			$done{$kind}++;
+			unshift @deck, @later;
+			return $kind;
 		}
+		push @later, $kind;
+		pause_up_to(20);
 	}
-	server_is_up() or BAIL_OUT('the server does not come back');
-	wait_until_finished($node, join(', ', @history) . ", seed $seed") or last;
-	is_at_rest($node, "seed $seed");
+	BAIL_OUT('no fault is possible');
 }
 
-cmp_ok($total, '>=', $faults, 'faults: ' . join(', ', map { "$done{$_} $_" } sort keys %done));
-mixture_is_right($node, "seed $seed");
-is(query($node, q{SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE backend_type ~ 'goflow' AND locktype = 'advisory'}),
-	'0', 'no lock is left');
+for (my $round = 1; kills() < $faults; $round++)
+{
+	my $what = "round $round, seed $seed";
+	my @history;
+
+	while (@history < $round_length && kills() < $faults)
+	{
+		# some faults come together, or while the server is not back from the last one
+		if (rand() < 0.8)
+		{
+			server_is_up() or BAIL_OUT('the server does not come back');
+		}
+		load();
+		load();
+		pause_up_to(300) if rand() < 0.8;
+		push @history, inject();
+	}
+	free_disk();
+	server_is_up() or BAIL_OUT('the server does not come back');
+	wait_for_clients();
+	note("$what: " . join(', ', @history) . ', the clock is ' . clock_offset() . ' s ahead');
+	wait_until_finished($node, $what) or last;
+	is_at_rest($node, $what);
+	mixture_is_right($node, $what) or last;
+	cmp_ok(query($node, q{SELECT (SELECT count(*) FROM started) + (SELECT count(*) FROM orders)}), '>=', $promised,
+		"what clients were told is started is there, $what");
+	# past the ends that were noted before the clock was set back
+	clock_jumps(3);
+	mixture_forget($node);
+	leaves_nothing($node, $what) or last;
+	$promised = 0;
+}
+
+cmp_ok(kills(), '>=', $faults, kills() . ' kills: ' . join(', ', map { ($done{$_} || 0) . " $_" } sort keys %kill));
+note('other faults: ' . join(', ', map { ($done{$_} || 0) . " $_" } sort keys %other));
 
 $node->stop;
 done_testing();

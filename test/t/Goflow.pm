@@ -16,7 +16,7 @@ use Time::HiRes qw(time usleep);
 
 our @EXPORT = qw(
   new_server create_effects define_nodes define_chain define_slow start_many
-  query try_query wait_for wait_until_finished is_exactly_once is_at_rest
+  query try_query wait_for wait_until_finished is_exactly_once is_at_rest leaves_nothing
   processes kill_process crash seconds pause_up_to seed_random health
 );
 
@@ -204,6 +204,33 @@ sub is_at_rest
 				('workers', 'busy'), ('workers', 'woken'), ('workers', 'starting'), ('tracker', 'used'))},
 			'nothing is queued, claimed, offered or tracked', $database),
 		"$what: no claim, slot or offer is left");
+}
+
+# Nothing at all is left of executions that have been, once all of them were
+# purged and every process that is not needed has left.
+sub leaves_nothing
+{
+	my ($node, $what, $database) = @_;
+	my $tables = query($node, q{
+		SELECT string_agg(format('(SELECT count(*) FROM %s)', attrelid::regclass), ' + ') FROM pg_attribute JOIN pg_class c ON c.oid = attrelid
+		WHERE relnamespace = 'goflow'::regnamespace AND relkind = 'r' AND attname = 'execution_id'}, $database);
+
+	return ok(
+		wait_for($node, q{
+			SELECT concat_ws(', ',
+				(SELECT string_agg(value || ' ' || name || ' workers', ', ') FROM goflow.health() WHERE kind = 'workers'
+					AND name IN ('starting', 'idle', 'woken', 'busy') AND value > 0),
+				(SELECT string_agg(name || ' ' || detail, ', ') FROM goflow.health() WHERE kind = 'trouble' OR (kind, name) = ('server', 'launcher') AND value <> 1),
+				(SELECT count(*) || ' goflow processes' FROM pg_stat_activity WHERE backend_type IN ('goflow worker', 'goflow scheduler') HAVING count(*) > 0),
+				(SELECT count(*) || ' locks' FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid)
+					WHERE (a.pid IS NULL OR backend_type ~ 'goflow' OR locktype = 'advisory') HAVING count(*) > 0),
+				(SELECT count(*) || ' prepared transactions' FROM pg_prepared_xacts HAVING count(*) > 0),
+				(SELECT count(*) || ' replication slots' FROM pg_replication_slots HAVING count(*) > 0),
+				(SELECT count(*) || ' temporary files' FROM pg_tablespace t, pg_ls_tmpdir(t.oid) WHERE spcname <> 'pg_global' HAVING count(*) > 0),
+				(SELECT count(*) || ' temporary tables' FROM pg_class WHERE relpersistence = 't' HAVING count(*) > 0),
+				(SELECT n || ' rows' FROM (SELECT } . $tables . q{) x (n) WHERE n > 0))},
+			'nothing is left behind', $database, ''),
+		"$what: no row, worker, lock, temporary file or trouble is left");
 }
 
 # Process ids of a kind: launcher, scheduler, worker; helper: a worker in pg_sleep().
