@@ -751,6 +751,7 @@ try_node(const GoflowInstance *instance, bool may_repeat, volatile int *priority
 	volatile bool detached = false;
 	volatile bool overtaken = false;
 	volatile bool repeat = false;
+	volatile bool writing = false;	/* what runs is not a statement of the workflow */
 	ErrorContextCallback context = {.callback = describe_instance, .arg = (void *) &node,
 	.previous = error_context_stack};
 
@@ -780,6 +781,7 @@ try_node(const GoflowInstance *instance, bool may_repeat, volatile int *priority
 		if (run)
 		{
 			node = found;
+			writing = found->type != GOFLOW_TYPE_SQL;
 			goflow_activity_show(found->definition, found);
 			goflow_tracker_show_node(&ex->row->id, found->index);
 			goflow_session_apply(ex->definition);
@@ -817,6 +819,7 @@ try_node(const GoflowInstance *instance, bool may_repeat, volatile int *priority
 			if (SPI_finish() != SPI_OK_FINISH)
 				elog(ERROR, "SPI_finish failed");
 			MemoryContextSwitchTo(batch_context);
+			writing = true;
 			goflow_writes_flush(writes, NULL);
 			if (!ended && goflow_execution_lock_begun(ex, frame, found))
 			{
@@ -864,6 +867,14 @@ try_node(const GoflowInstance *instance, bool may_repeat, volatile int *priority
 		 */
 		if (overtaken || goflow_worker_cancel_requested() || goflow_journal_is_duplicate(error))
 			;
+		else if (writing && goflow_error_is_disk_full(error))
+		{
+			if (ex)
+				goflow_execution_free(ex);
+			MemoryContextReset(batch_context);
+			goflow_session_clean();
+			ReThrowError(error);	/* the worker waits, and the node runs again */
+		}
 		else if (may_repeat && goflow_error_is_conflict(error) && !*is_last)
 			repeat = true;
 		else

@@ -191,3 +191,13 @@ goflow_error_is_conflict(const ErrorData *error)
 	return error->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED ||
 		error->sqlerrcode == ERRCODE_T_R_SERIALIZATION_FAILURE;
 }
+
+/*
+ * The disk is full.  That is an error of the statement that needs more of it,
+ * and nobody's if goflow has to write something: it is written when there is room.
+ */
+bool
+goflow_error_is_disk_full(const ErrorData *error)
+{
+	return error->sqlerrcode == ERRCODE_DISK_FULL;
+}

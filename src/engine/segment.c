@@ -9,9 +9,9 @@
  * subtransaction can't bound, is rolled back with its segment and learned as
  * one that runs in node mode; the segment runs again up to it.
  *
- * The one PG_TRY around user code of a batch is here.  Deadlocks and
- * serialization failures concern the whole transaction and are thrown on, and
- * so is an error while the journal is written.
+ * The one PG_TRY around user code of a batch is here.  Deadlocks,
+ * serialization failures and a full disk concern the whole transaction and are
+ * thrown on, and so is an error while the journal is written.
  */
 #include "postgres.h"
 
@@ -589,7 +589,7 @@ goflow_segment_run(GoflowExecution *ex, GoflowBudget *budget)
 			CurrentResourceOwner = caller_owner;
 
 			if (!ex->is_inline && !goflow_session_fuse_burnt() &&
-				goflow_error_is_conflict(error))
+				(goflow_error_is_conflict(error) || goflow_error_is_disk_full(error)))
 				ReThrowError(error);
 
 			/*

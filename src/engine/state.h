@@ -590,6 +590,7 @@ extern void goflow_error_lost(GoflowDefinition *definition, GoflowNode *node, in
 extern Jsonb *goflow_error_with_cause(Jsonb *error, Jsonb *cause);
 extern Jsonb *goflow_error_with_undo(Jsonb *error, Jsonb *undo);
 extern bool goflow_error_is_conflict(const ErrorData *error);
+extern bool goflow_error_is_disk_full(const ErrorData *error);
 
 /* ---- fence.c ---- */
 extern bool goflow_fence_check(const GoflowInstance *instance, GoflowDefinition *definition,

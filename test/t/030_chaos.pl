@@ -18,7 +18,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $faults = $ENV{FAULTS} || 15;
-my $round_length = 12;
+my $round_length = 20;
 my $slots = 16;
 my $seed = seed_random();
 my $node = with_os_faults
@@ -255,7 +255,7 @@ for (my $round = 1; kills() < $faults; $round++)
 		}
 		load();
 		load();
-		pause_up_to(300) if rand() < 0.8;
+		pause_up_to(200) if rand() < 0.8;
 		push @history, inject();
 	}
 	free_disk();

@@ -229,7 +229,7 @@ sub mixture_is_right
 	} sort keys %expected;
 
 	cmp_ok(query($node, 'SELECT count(*) FROM mark'), '>', 0, "something was done, $what");
-	return is(query($node, sprintf($wrong, join(', ', @values))), '', "every execution ended as it should, every effect is there once, $what");
+	return is(query($node, sprintf($wrong, join(', ', @values)) . ' LIMIT 10'), '', "every execution ended as it should, every effect is there once, $what");
 }
 
 # Deletes all that has been, so that what is left behind can be seen.
