@@ -125,6 +125,7 @@ extern int	goflow_rescan_interval;
 extern int	goflow_retention;
 extern bool goflow_public_events;
 extern int	goflow_max_subscriptions;
+extern int	goflow_max_message_rate;
 extern double goflow_notification_queue_limit;
 
 /* True when the library was loaded by shared_preload_libraries. */

@@ -8,10 +8,15 @@
 
 #include "goflow.h"
 
+#include <unistd.h>
+
 #include "miscadmin.h"
 #include "utils/guc.h"
 
 #include "live/live.h"
+
+/* Some hundredths of what a processor can do. */
+#define MESSAGES_PER_PROCESSOR 2500
 
 int			goflow_max_workers;
 int			goflow_worker_idle_timeout;
@@ -26,12 +31,14 @@ int			goflow_rescan_interval;
 int			goflow_retention;
 bool		goflow_public_events;
 int			goflow_max_subscriptions;
+int			goflow_max_message_rate;
 double		goflow_notification_queue_limit;
 
 void
 goflow_guc_define(void)
 {
 	int			default_workers = Max(1, max_worker_processes / 2);
+	int			default_message_rate = MESSAGES_PER_PROCESSOR * Max(1, sysconf(_SC_NPROCESSORS_ONLN));
 
 	DefineCustomIntVariable("goflow.max_workers",
 							"Workers that run nodes, in the whole server, at most.",
@@ -99,6 +106,12 @@ goflow_guc_define(void)
 							"Subscriptions at one time, in the whole server.",
 							NULL, &goflow_max_subscriptions,
 							64, 0, GOFLOW_MAX_SUBSCRIPTIONS, PGC_POSTMASTER, 0,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("goflow.max_message_rate",
+							"Messages that are sent in a second, in the whole server, at most; 0: any number.",
+							"Beyond it messages are dropped and counted.",
+							&goflow_max_message_rate,
+							default_message_rate, 0, 1000000, PGC_SIGHUP, 0,
 							NULL, NULL, NULL);
 	DefineCustomRealVariable("goflow.notification_queue_limit",
 							 "Part of the server's notification queue beyond which goflow sends nothing.",

@@ -56,7 +56,6 @@ note(const GoflowEvent *event, void *arg)
 		copy->completed = ex->now.completed;
 		copy->failed = ex->now.failed;
 		copy->skipped = ex->now.skipped;
-		copy->percent = goflow_event_percent(copy);
 	}
 }
 
@@ -89,60 +88,134 @@ goflow_history_watch(GoflowExecution *ex)
 		goflow_subscription_watched(&ex->row->id, workflow, ex->row->run_as);
 }
 
+/* Its number is the first, but only who commits knows that it has begun. */
 static void
-publish(GoflowExecution *ex, const GoflowEvent *event)
+note_begin(GoflowExecution *ex)
 {
-	GoflowDefinition *definition = ex->definition;
-	GoflowMessage message;
+	int			n = ex->now.nevents;
+	GoflowEvent begin;
 
-	memset(&message, 0, sizeof(message));
-	message.database = MyDatabaseId;
-	message.workflow_id = definition->workflow_id;
-	message.execution_id = ex->row->id;
-	message.lsn = XactLastCommitEnd;
-	message.event = *event;
-	strlcpy(message.workflow, definition->name, NAMEDATALEN);
-	if (goflow_subscription_targets(&message, definition->name,
-									event->node >= 0 ? definition->nodes[event->node]->path : NULL) ||
-		(ex->to_channels & GOFLOW_EVENT_BIT(event->type)))
-		goflow_message_publish(&message);
+	goflow_event_of_begin(1, ex->row->started_at, note, ex);
+	if (ex->now.nevents == n)
+		return;
+	begin = ex->events[n];
+	memmove(&ex->events[1], &ex->events[0], n * sizeof(GoflowEvent));
+	ex->events[0] = begin;
 }
 
-void
-goflow_history_publish(GoflowExecution *ex, char old_state)
+/* Puts the events in order; one progress per commit; what began and ended in it was noted twice. */
+static void
+tidy_events(GoflowExecution *ex)
 {
 	int			last_progress = -1;
+	int			kept = 0;
 
-	if (ex->watched == 0)
-	{
-		ex->published = ex->now.seq;
-		return;
-	}
-	if (old_state == GOFLOW_EXECUTION_QUEUED)
-		goflow_event_of_begin(1, ex->row->started_at, note, ex);
-	if (goflow_execution_is_done(ex))
-		goflow_event_of_finish(ex->row->last_seq, ex->row->finished_at, ex->row->state, note, ex);
 	qsort(ex->events, ex->now.nevents, sizeof(GoflowEvent), by_number);
-	for (int i = 0; i < ex->now.nevents; i++)
+	for (int i = ex->now.nevents - 1; i >= 0 && last_progress < 0; i--)
 		if (ex->events[i].type == GOFLOW_EVENT_PROGRESS_UPDATE)
 			last_progress = i;
 	for (int i = 0; i < ex->now.nevents; i++)
 	{
 		GoflowEvent *event = &ex->events[i];
+		bool		is_progress = event->type == GOFLOW_EVENT_PROGRESS_UPDATE;
 
-		/* one progress per commit; what began and ended in it was noted twice */
-		if ((event->type == GOFLOW_EVENT_PROGRESS_UPDATE && i != last_progress) ||
-			event->number <= ex->published)
+		if ((is_progress && i != last_progress) || event->number <= ex->published)
 			continue;
 		ex->published = event->number;
-		if (event->type == GOFLOW_EVENT_PROGRESS_UPDATE)
-			event->percent = Max(event->percent, goflow_execution_percent(ex));
+		if (is_progress)
+			event->percent = Max(goflow_event_percent(event), goflow_execution_percent(ex));
 		else if (event->type <= GOFLOW_EVENT_EXECUTION_CANCELLED)
 			event->percent = goflow_execution_is_done(ex) ? 10000 : goflow_execution_percent(ex);
-		publish(ex, event);
+		if (kept != i)
+			ex->events[kept] = *event;
+		kept++;
 	}
-	if (ex->now.nevents > 0)
-		goflow_scheduler_wake_message(MyDatabaseId);
+	ex->now.nevents = kept;
+}
+
+/* Makes the message of an event; returns to how many it goes. */
+static int
+address(GoflowExecution *ex, const GoflowEvent *event, GoflowMessage *message)
+{
+	message->event = *event;
+	message->has_values = event->type == GOFLOW_EVENT_EXECUTION_STARTED ?
+		ex->definition->ninputs > 0 : ex->row->output || ex->row->error;
+	return goflow_subscription_targets(message, event->node >= 0 ?
+									   ex->definition->nodes[event->node]->path : NULL) +
+		((ex->to_channels & GOFLOW_EVENT_BIT(event->type)) != 0);
+}
+
+static bool
+is_end(const GoflowEvent *event)
+{
+	return (GOFLOW_EVENT_BIT(event->type) & GOFLOW_EVENTS_END) != 0;
+}
+
+/* Publishes as many of the events as there may be, and counts the others; false: none. */
+static bool
+publish(GoflowExecution *ex)
+{
+	GoflowMessage message;
+	int64		wanted = 0;
+	int64		granted;
+	int			unsent = 0;
+	bool		any = false;
+
+	memset(&message, 0, sizeof(message));
+	message.database = MyDatabaseId;
+	message.workflow_id = ex->definition->workflow_id;
+	message.execution_id = ex->row->id;
+	message.run_as = ex->row->run_as;
+	message.started_at = ex->row->started_at;
+	message.lsn = XactLastCommitEnd;
+	strlcpy(message.workflow, ex->definition->name, NAMEDATALEN);
+	goflow_subscription_match(&ex->row->id, ex->definition->name);
+	for (int i = 0; i < ex->now.nevents; i++)
+	{
+		int			n = address(ex, &ex->events[i], &message);
+
+		goflow_subscription_tally(&message, 1);
+		unsent += n > 0;
+		if (!is_end(&ex->events[i]))
+			wanted += n;
+	}
+	granted = goflow_rate_take(wanted, false);
+	for (int i = 0; i < ex->now.nevents; i++)
+	{
+		const GoflowEvent *event = &ex->events[i];
+		int			n;
+
+		if (granted == 0 && !is_end(event))
+			continue;
+		n = address(ex, event, &message);
+		if (n == 0 || (is_end(event) ? goflow_rate_take(n, true) : granted) < n)
+			continue;
+		if (!is_end(event))
+			granted -= n;
+		goflow_subscription_tally(&message, -1);
+		unsent--;
+		goflow_message_publish(&message);
+		any = true;
+	}
+	goflow_subscription_count_tally();
+	if (unsent > 0)
+		goflow_message_count_dropped(unsent);
+	return any;
+}
+
+void
+goflow_history_publish(GoflowExecution *ex, char old_state)
+{
+	if (ex->watched != 0)
+	{
+		if (old_state == GOFLOW_EXECUTION_QUEUED)
+			note_begin(ex);
+		if (goflow_execution_is_done(ex))
+			goflow_event_of_finish(ex->row->last_seq, ex->row->finished_at, ex->row->state, note, ex);
+		tidy_events(ex);
+		if (ex->now.nevents > 0 && publish(ex))
+			goflow_scheduler_wake_message(MyDatabaseId);
+	}
 	ex->now.nevents = 0;
 	ex->published = ex->now.seq;
 }
@@ -160,6 +233,9 @@ goflow_history_ended(const GoflowExecutionRow *row, const char *workflow, Goflow
 	memset(message, 0, sizeof(*message));
 	message->execution_id = row->id;
 	message->workflow_id = row->workflow_id;
+	message->run_as = row->run_as;
+	message->has_values = true;
+	message->started_at = row->started_at;
 	message->event.type = GOFLOW_EVENT_EXECUTION_FAILED;
 	message->event.number = row->last_seq;
 	message->event.at = row->finished_at;
@@ -167,7 +243,8 @@ goflow_history_ended(const GoflowExecutionRow *row, const char *workflow, Goflow
 	message->event.node = message->event.variable = -1;
 	strlcpy(message->workflow, workflow, NAMEDATALEN);
 	(void) goflow_subscription_watched(&row->id, workflow, row->run_as);
-	if (goflow_subscription_targets(message, workflow, NULL) || to_channels)
+	goflow_subscription_match(&row->id, workflow);
+	if (goflow_subscription_targets(message, NULL) + to_channels > 0)
 		message->database = MyDatabaseId;
 }
 

@@ -246,6 +246,12 @@ goflow_channel_unlisten(const GoflowChannelKey *key)
 	LWLockRelease(channels->lock);
 }
 
+int
+goflow_channel_listens(void)
+{
+	return pg_atomic_read_u32(&channels->public) + pg_atomic_read_u32(&channels->private);
+}
+
 bool
 goflow_channel_wanted(GoflowChannelKey key)
 {

@@ -4,6 +4,7 @@
  *
  *	tracker.c	a slot per live execution in shared memory, lock-free
  *	ring.c		the bounded ring of messages between workers and the scheduler
+ *	rate.c		how many of them there may be
  *	channel.c	who listens: channels somebody asked for
  *	subscription.c	who subscribes to what
  */
@@ -30,6 +31,8 @@ extern Size goflow_tracker_shmem_size(void);
 extern void goflow_tracker_shmem_init(void);
 extern Size goflow_ring_shmem_size(void);
 extern void goflow_ring_shmem_init(void);
+extern Size goflow_rate_shmem_size(void);
+extern void goflow_rate_shmem_init(void);
 extern Size goflow_channel_shmem_size(void);
 extern void goflow_channel_shmem_init(void);
 
@@ -105,6 +108,7 @@ typedef enum GoflowEventType
 #define GOFLOW_EVENT_BIT(type) (UINT32_C(1) << (type))
 #define GOFLOW_EVENTS_ALL (GOFLOW_EVENT_BIT(GOFLOW_EVENT_TYPES) - 1)
 #define GOFLOW_EVENTS_LIFECYCLE (GOFLOW_EVENT_BIT(GOFLOW_EVENT_NODE_STARTED) - 1)
+#define GOFLOW_EVENTS_END (GOFLOW_EVENTS_LIFECYCLE & ~GOFLOW_EVENT_BIT(GOFLOW_EVENT_EXECUTION_STARTED))
 
 typedef struct GoflowEvent
 {
@@ -141,6 +145,9 @@ typedef struct GoflowMessage
 	Oid			database;
 	int32		workflow_id;
 	pg_uuid_t	execution_id;
+	Oid			run_as;
+	bool		has_values;		/* its row has an input, output or error to be told */
+	TimestampTz started_at;		/* the execution; 0: it never was */
 	char		workflow[NAMEDATALEN];	/* its name */
 	uint64		ticket;			/* its place in the ring, given there */
 	uint64		lsn;			/* of the commit that it tells of */
@@ -155,6 +162,12 @@ extern void goflow_message_publish(GoflowMessage *message);
 extern uint64 goflow_message_position(void);
 extern bool goflow_message_take(pg_atomic_uint64 *position, Oid database, GoflowMessage *message);
 extern uint64 goflow_message_dropped(void);
+extern void goflow_message_count_dropped(uint64 n);
+
+/* ---- rate.c ---- */
+extern int	goflow_listeners(void);
+extern int64 goflow_rate_take(int64 wanted, bool is_end);
+extern bool goflow_rate_is_short(void);
 
 /*
  * ---- channel.c ----
@@ -176,6 +189,9 @@ extern GoflowChannelKey goflow_channel_of_workflow(const char *workflow);
 extern bool goflow_channel_parse(const char *channel, GoflowChannelKey *key);
 extern void goflow_channel_execution_name(const pg_uuid_t *execution_id, char name[NAMEDATALEN]);
 extern void goflow_channel_workflow_name(const char *workflow, char name[NAMEDATALEN]);
+
+/* How many LISTENs there are, in all databases. */
+extern int	goflow_channel_listens(void);
 
 /* Does anybody in this database listen to it? */
 extern bool goflow_channel_wanted(GoflowChannelKey key);
@@ -215,11 +231,13 @@ extern void goflow_subscription_open(GoflowSubscription *wanted);
 extern bool goflow_subscription_close(const char *channel);
 extern uint32 goflow_subscription_watched(const pg_uuid_t *execution_id, const char *workflow,
 										  Oid run_as);
-extern bool goflow_subscription_wants(const GoflowSubscription *sub, const pg_uuid_t *execution_id,
-									  const char *workflow, GoflowEventType type, const char *node);
-extern bool goflow_subscription_targets(GoflowMessage *message, const char *workflow,
-										const char *node);
+extern void goflow_subscription_match(const pg_uuid_t *execution_id, const char *workflow);
+extern int	goflow_subscription_targets(GoflowMessage *message, const char *node);
+extern void goflow_subscription_tally(const GoflowMessage *message, int change);
+extern void goflow_subscription_count_tally(void);
 extern int	goflow_subscription_slots(void);
+extern uint32 goflow_subscription_version(void);
+extern int	goflow_subscription_active(void);
 extern bool goflow_subscription_read(int slot, GoflowSubscription *sub, uint64 *sent, uint64 *dropped);
 extern void goflow_subscription_count(int slot, uint64 sent, uint64 dropped);
 extern void goflow_subscription_count_dropped(const GoflowMessage *message);

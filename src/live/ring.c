@@ -166,6 +166,13 @@ goflow_message_take(pg_atomic_uint64 *position, Oid database, GoflowMessage *mes
 	return taken;
 }
 
+/* Messages that never came into the ring. */
+void
+goflow_message_count_dropped(uint64 n)
+{
+	pg_atomic_fetch_add_u64(&ring->dropped, n);
+}
+
 uint64
 goflow_message_dropped(void)
 {

@@ -285,6 +285,9 @@ typedef struct Known
 static MemoryContext known_context = NULL;
 static Known *known = NULL;
 static int	nknown = 0;
+static Known *matched[GOFLOW_MAX_SUBSCRIPTIONS];
+static int	nmatched = 0;
+static int	missed[GOFLOW_MAX_SUBSCRIPTIONS];	/* by slot */
 static uint32 known_version = 0;	/* 0: none */
 static Oid	known_role = InvalidOid;
 
@@ -308,7 +311,7 @@ learn(uint32 version, Oid run_as)
 		CacheRegisterSyscacheCallback(AUTHOID, forget_known, (Datum) 0);
 	}
 	known_version = 0;
-	nknown = 0;
+	nknown = nmatched = 0;
 	MemoryContextReset(known_context);
 	all = MemoryContextAlloc(known_context, Max(goflow_max_subscriptions, 1) * sizeof(Known));
 	LWLockAcquire(subscriptions->lock, LW_SHARED);
@@ -373,34 +376,61 @@ wants_node(const GoflowSubscription *sub, const char *node)
 	return false;
 }
 
-bool
-goflow_subscription_wants(const GoflowSubscription *sub, const pg_uuid_t *execution_id,
-						  const char *workflow, GoflowEventType type, const char *node)
+/* Those among them that are about one execution, until the next call. */
+void
+goflow_subscription_match(const pg_uuid_t *execution_id, const char *workflow)
 {
-	return (sub->types & GOFLOW_EVENT_BIT(type)) != 0 && is_about(sub, execution_id, workflow) &&
-		wants_node(sub, node);
+	nmatched = 0;
+	if (pg_atomic_read_u32(&subscriptions->active) == 0)
+		return;
+	for (int i = 0; i < nknown; i++)
+		if (is_about(&known[i].sub, execution_id, workflow))
+			matched[nmatched++] = &known[i];
 }
 
 /*
- * Sets the targets of a message to those that were found before the commit and
- * want it.  node: its path, or NULL.  True if there are any.
+ * Sets the targets of a message to those that match its execution and want its
+ * event.  node: its path, or NULL.  Returns how many there are.
  */
-bool
-goflow_subscription_targets(GoflowMessage *message, const char *workflow, const char *node)
+int
+goflow_subscription_targets(GoflowMessage *message, const char *node)
 {
-	bool		any = false;
+	uint32		bit = GOFLOW_EVENT_BIT(message->event.type);
+	int			n = 0;
 
 	memset(message->targets, 0, sizeof(message->targets));
-	if (pg_atomic_read_u32(&subscriptions->active) == 0)
-		return false;
-	for (int i = 0; i < nknown; i++)
-		if (goflow_subscription_wants(&known[i].sub, &message->execution_id, workflow,
-									  message->event.type, node))
+	for (int i = 0; i < nmatched; i++)
+		if ((matched[i]->sub.types & bit) && wants_node(&matched[i]->sub, node))
 		{
-			message->targets[known[i].slot / 64] |= UINT64CONST(1) << (known[i].slot % 64);
-			any = true;
+			message->targets[matched[i]->slot / 64] |= UINT64CONST(1) << (matched[i]->slot % 64);
+			n++;
 		}
-	return any;
+	return n;
+}
+
+/* Adds to what those that match have missed (1), or takes it back (-1). */
+void
+goflow_subscription_tally(const GoflowMessage *message, int change)
+{
+	for (int word = 0; word < lengthof(message->targets); word++)
+		for (uint64 left = message->targets[word]; left != 0; left &= left - 1)
+			missed[word * 64 + pg_rightmost_one_pos64(left)] += change;
+}
+
+/* Counts it as dropped. */
+void
+goflow_subscription_count_tally(void)
+{
+	for (int i = 0; i < nmatched; i++)
+	{
+		int			slot = matched[i]->slot;
+
+		/* unless it has ended, and the slot is another one's */
+		if (missed[slot] > 0 &&
+			subscriptions->slots[slot].sub.created_at == matched[i]->sub.created_at)
+			goflow_subscription_count(slot, 0, missed[slot]);
+		missed[slot] = 0;
+	}
 }
 
 /* ---- for those who send or drop ---- */
@@ -409,6 +439,20 @@ int
 goflow_subscription_slots(void)
 {
 	return goflow_max_subscriptions;
+}
+
+/* Another one if any has begun or ended; never 0. */
+uint32
+goflow_subscription_version(void)
+{
+	return pg_atomic_read_u32(&subscriptions->version);
+}
+
+/* How many there are, in all databases. */
+int
+goflow_subscription_active(void)
+{
+	return pg_atomic_read_u32(&subscriptions->active);
 }
 
 /* A copy of a slot, and its counters; false: it is free, or not active yet. */

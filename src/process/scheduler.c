@@ -38,7 +38,6 @@
 #include <signal.h>
 
 #include "access/xact.h"
-#include "commands/async.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -277,30 +276,14 @@ purge_page(void)
 
 /* ---- timers ---- */
 
-/*
- * Tells those who listen of approvals and tasks; returns when to look again.
- * A transaction that cannot send, since the server's notification queue is
- * full, still notes what it would have told: these are hints.
- */
+/* Tells of approvals and tasks; returns when to look again. */
 static TimestampTz
 announce_waits(TimestampTz now)
 {
 	static TimestampTz looked_at = DT_NOBEGIN;
 	TimestampTz since = looked_at == DT_NOBEGIN ? looked_at : looked_at - GOFLOW_COMMIT_LAG;
-	TimestampTz next;
-	ListCell   *lc;
-	bool		has_room;
+	TimestampTz next = goflow_send_announcements(since, now);
 
-	goflow_scheduler_begin("tell of approvals and tasks");
-	has_room = goflow_send_has_room();
-	foreach(lc, goflow_waits_announce(since, now, &next))
-	{
-		GoflowAnnouncement *announcement = lfirst(lc);
-
-		if (has_room && (goflow_public_events || !announcement->is_public))
-			Async_Notify(announcement->channel, announcement->payload);
-	}
-	goflow_scheduler_end();
 	if (next > now)
 		looked_at = now;		/* else there are more */
 	return next;
@@ -393,7 +376,7 @@ static void
 sleep_or_leave(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	TimestampTz next = next_due(now);
+	TimestampTz next = Min(next_due(now), goflow_send_due());
 	TimestampTz leave_at = TimestampTzPlusMilliseconds(worked_at, goflow_scheduler_idle_timeout);
 	long		timeout;
 

@@ -30,6 +30,8 @@
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "port/pg_bitutils.h"
+#include "storage/ipc.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
@@ -46,25 +48,38 @@
 /* Messages that one transaction sends. */
 #define PAGE 500
 
+/*
+ * After a page of so many messages, and when there are more than there may be,
+ * the next page waits, unless this one is full: the longer the more who listen,
+ * since each of them is woken.
+ */
+#define BUSY_PAGE 30
+#define BUSY_PAUSE_MS (Min(10 + 4 * goflow_listeners(), 100))
+
 /* The server takes payloads that are shorter. */
 #define MAX_PAYLOAD 8000
 
 /* How long it waits for the lock, and how long it is silent after a failure. */
-#define LOCK_TIMEOUT "1s"
+#define LOCK_TIMEOUT "200ms"
 #define SILENCE_MS 1000
 
-/* What the present transaction does, to be counted at its end. */
+/*
+ * What the present transaction does, to be counted at its end.  Whatever was
+ * taken from the ring is unsent until it has been notified.
+ */
 typedef struct Sending
 {
+	bool		is_open;		/* not counted yet */
 	uint64		sent;			/* messages */
 	uint64		unsent;
 	XLogRecPtr	lsn;			/* of the last commit that it tells of */
 	uint64		sent_to[GOFLOW_MAX_SUBSCRIPTIONS];
 	uint64		unsent_to[GOFLOW_MAX_SUBSCRIPTIONS];
-	GoflowExecutionRow *row;	/* of the last execution, or NULL */
 } Sending;
 
+static Sending page;
 static TimestampTz silent_until = 0;
+static TimestampTz paused_until = 0;
 
 /* ---- payloads ---- */
 
@@ -167,9 +182,28 @@ private_payload(const GoflowMessage *message, const char *node, List *members)
 	}
 }
 
+/* The execution's row, with as much of it as the event tells; NULL: it is gone. */
+static GoflowExecutionRow *
+execution_of(const GoflowMessage *message)
+{
+	const GoflowEvent *event = &message->event;
+	bool		is_lifecycle = (GOFLOW_EVENT_BIT(event->type) & GOFLOW_EVENTS_LIFECYCLE) != 0;
+	GoflowExecutionRow *row;
+
+	if (is_lifecycle && message->has_values)
+		return goflow_execution_read(&message->execution_id);
+	row = palloc0(sizeof(GoflowExecutionRow));
+	row->id = message->execution_id;
+	row->state = event->state;
+	row->started_at = message->started_at;
+	row->finished_at = event->at;
+	row->last_seq = event->number;
+	return row;
+}
+
 /* What can't be read (a type has gone, say) must not keep the scheduler from its work. */
 static char *
-read_payload(const GoflowMessage *message, const GoflowExecutionRow *row, bool variables)
+read_payload(const GoflowMessage *message, bool variables)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -180,8 +214,11 @@ read_payload(const GoflowMessage *message, const GoflowExecutionRow *row, bool v
 	PG_TRY();
 	{
 		GoflowDefinition *definition = goflow_workflow_load(message->workflow_id);
+		GoflowExecutionRow *row = execution_of(message);
 		const GoflowEvent *event = &message->event;
 
+		if (row == NULL)
+			elog(ERROR, "the execution is gone");
 		payload = private_payload(message,
 								  event->node >= 0 ? definition->nodes[event->node]->path : NULL,
 								  goflow_event_data(row, definition, event, variables));
@@ -205,46 +242,72 @@ read_payload(const GoflowMessage *message, const GoflowExecutionRow *row, bool v
 	return payload;
 }
 
-/* ---- sending ---- */
+/* ---- subscriptions ---- */
 
-static GoflowExecutionRow *
-execution_of(Sending *page, const GoflowMessage *message)
+/* A copy of those of this database that are active, made anew when they change. */
+static GoflowSubscription *
+subscription_of(int slot)
 {
-	/* its end is news of the row itself */
-	if (page->row == NULL || message->event.type <= GOFLOW_EVENT_EXECUTION_CANCELLED ||
-		!goflow_uuid_equal(&page->row->id, &message->execution_id))
-		page->row = goflow_execution_read(&message->execution_id);
-	return page->row;
-}
+	static GoflowSubscription *subscriptions = NULL;
+	static bool *is_active;
+	static uint32 version = 0;
+	uint32		now = goflow_subscription_version();
 
-static void
-send_to_subscriptions(Sending *page, const GoflowMessage *message, bool has_room)
-{
-	char	   *payloads[2] = {NULL, NULL}; /* without and with variables */
-
-	for (int slot = 0; slot < goflow_subscription_slots(); slot++)
+	if (version != now)
 	{
-		GoflowSubscription sub;
+		int			n = Max(goflow_subscription_slots(), 1);
 		uint64		sent;
 		uint64		dropped;
-		GoflowExecutionRow *row;
 
-		if ((message->targets[slot / 64] & (UINT64CONST(1) << (slot % 64))) == 0 ||
-			!goflow_subscription_read(slot, &sub, &sent, &dropped) ||
-			sub.database != MyDatabaseId || message->ticket < sub.first_ticket)
-			continue;
-		if (!has_room)
+		if (subscriptions == NULL)
 		{
-			page->unsent_to[slot]++;
-			continue;
+			is_active = MemoryContextAlloc(TopMemoryContext, n * sizeof(bool));
+			subscriptions = MemoryContextAlloc(TopMemoryContext, n * sizeof(GoflowSubscription));
 		}
-		row = execution_of(page, message);
-		if (row == NULL || !has_privs_of_role(sub.role, row->run_as))
+		for (int i = 0; i < goflow_subscription_slots(); i++)
+			is_active[i] = goflow_subscription_read(i, &subscriptions[i], &sent, &dropped) &&
+				subscriptions[i].database == MyDatabaseId;
+		version = now;
+	}
+	return is_active[slot] ? &subscriptions[slot] : NULL;
+}
+
+/* Is the message for the one that has the slot now?  It may be for an older one. */
+static GoflowSubscription *
+target_of(const GoflowMessage *message, int slot)
+{
+	GoflowSubscription *sub = subscription_of(slot);
+
+	return sub && message->ticket >= sub->first_ticket ? sub : NULL;
+}
+
+#define FOREACH_TARGET(slot, message) \
+	for (int word_ = 0; word_ < lengthof((message)->targets); word_++) \
+		for (uint64 left_ = (message)->targets[word_]; \
+			 left_ != 0 && (slot = word_ * 64 + pg_rightmost_one_pos64(left_), true); \
+			 left_ &= left_ - 1)
+
+/* ---- sending ---- */
+
+static void
+send_to_subscriptions(const GoflowMessage *message)
+{
+	char	   *payloads[2] = {NULL, NULL}; /* without and with variables */
+	int			slot;
+
+	FOREACH_TARGET(slot, message)
+	{
+		GoflowSubscription *sub = target_of(message, slot);
+
+		if (sub == NULL)
 			continue;
-		if (payloads[sub.variables] == NULL)
-			payloads[sub.variables] = read_payload(message, row, sub.variables);
-		Async_Notify(sub.channel, payloads[sub.variables]);
-		page->sent_to[slot]++;
+		page.unsent_to[slot]--;
+		if (!has_privs_of_role(sub->role, message->run_as))
+			continue;
+		if (payloads[sub->variables] == NULL)
+			payloads[sub->variables] = read_payload(message, sub->variables);
+		Async_Notify(sub->channel, payloads[sub->variables]);
+		page.sent_to[slot]++;
 	}
 }
 
@@ -273,55 +336,119 @@ send_to_channels(const GoflowMessage *message)
 	}
 }
 
+/* Once per page. */
 static void
-count(const Sending *page, bool committed)
+count_page(bool committed)
 {
+	if (!page.is_open)
+		return;
+	page.is_open = false;
 	for (int slot = 0; slot < goflow_subscription_slots(); slot++)
-		goflow_subscription_count(slot, committed ? page->sent_to[slot] : 0,
-								  page->unsent_to[slot] + (committed ? 0 : page->sent_to[slot]));
+		goflow_subscription_count(slot, committed ? page.sent_to[slot] : 0,
+								  page.unsent_to[slot] + (committed ? 0 : page.sent_to[slot]));
 	goflow_lock(LW_EXCLUSIVE);
-	goflow_control->messages_sent += committed ? page->sent : 0;
-	goflow_control->messages_unsent += page->unsent + (committed ? 0 : page->sent);
+	goflow_control->messages_sent += committed ? page.sent : 0;
+	goflow_control->messages_unsent += page.unsent + (committed ? 0 : page.sent);
 	goflow_unlock();
 }
 
+/* Who is terminated while he sends has sent nothing. */
+static void
+count_at_exit(int code, Datum arg)
+{
+	count_page(false);
+}
+
+static void
+open_page(void)
+{
+	static bool registered = false;
+
+	if (!registered)
+		before_shmem_exit(count_at_exit, (Datum) 0);
+	registered = true;
+	memset(&page, 0, sizeof(page));
+	page.is_open = true;
+}
+
 /* In a transaction: is there anything to be gained by sending now? */
-bool
-goflow_send_has_room(void)
+static bool
+has_room(void)
 {
 	return GetCurrentTimestamp() >= silent_until &&
 		DatumGetFloat8(OidFunctionCall0(F_PG_NOTIFICATION_QUEUE_USAGE)) < goflow_notification_queue_limit;
 }
 
-/* One transaction of messages, in which an error may come at any time; true: there are more. */
-static bool
-send_page(Sending *page)
+/*
+ * Ends a transaction that sends.  The lock that it has to wait for is held by
+ * somebody who commits a NOTIFY, maybe for as long as his standby is away.
+ */
+static void
+end_sending(void)
 {
-	GoflowDatabase *db = goflow_my_database;
-	GoflowMessage message;
-	bool		more = true;
-	bool		has_room;
-
-	goflow_scheduler_begin("send messages");
 	(void) set_config_option("lock_timeout", LOCK_TIMEOUT, PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_LOCAL, true, 0, false);
-	has_room = goflow_send_has_room();
-	for (int i = 0; i < PAGE && more; i++)
-	{
-		more = goflow_message_take(&db->ring_position, MyDatabaseId, &message);
-		if (!more)
-			break;
-		page->sent += has_room;
-		page->unsent += !has_room;
-		page->lsn = Max(page->lsn, message.lsn);
-		if (has_room)
-			send_to_channels(&message);
-		send_to_subscriptions(page, &message, has_room);
-	}
-	if (page->sent > 0)
-		XLogFlush(page->lsn);
 	goflow_scheduler_end();
-	return more;
+}
+
+/* After an error in a transaction that sends. */
+static void
+be_silent(void)
+{
+	EmitErrorReport();
+	FlushErrorState();
+	AbortCurrentTransaction();
+	pgstat_report_activity(STATE_IDLE, NULL);
+	silent_until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), SILENCE_MS);
+}
+
+/* Takes the next message, which is unsent so far. */
+static bool
+take(GoflowMessage *message)
+{
+	int			slot;
+
+	if (!goflow_message_take(&goflow_my_database->ring_position, MyDatabaseId, message))
+		return false;
+	page.unsent++;
+	page.lsn = Max(page.lsn, message->lsn);
+	FOREACH_TARGET(slot, message)
+		if (target_of(message, slot))
+			page.unsent_to[slot]++;
+	return true;
+}
+
+/* One transaction of messages, in which an error may come at any time; true: there are more. */
+static bool
+send_page(void)
+{
+	GoflowMessage message;
+	MemoryContext context;
+	MemoryContext old;
+	bool		may_send;
+	int			taken = 0;
+
+	goflow_scheduler_begin("send messages");
+	may_send = has_room();
+	context = AllocSetContextCreate(TopTransactionContext, "goflow message", ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(context);
+	for (; taken < PAGE && take(&message); taken++)
+	{
+		if (!may_send)
+			continue;
+		send_to_channels(&message);
+		send_to_subscriptions(&message);
+		page.unsent--;
+		page.sent++;
+		MemoryContextReset(context);
+	}
+	MemoryContextSwitchTo(old);
+	if (page.sent > 0)
+		XLogFlush(page.lsn);
+	end_sending();
+	if (taken < PAGE && (taken >= BUSY_PAGE || goflow_rate_is_short()))
+		paused_until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), BUSY_PAUSE_MS);
+	return taken == PAGE;
 }
 
 /*
@@ -332,31 +459,82 @@ send_page(Sending *page)
 bool
 goflow_send_messages(void)
 {
-	static Sending page;
 	MemoryContext context = CurrentMemoryContext;
 	volatile bool more = true;
 
-	if (pg_atomic_exchange_u32(&goflow_my_database->ring_pending, 0) == 0)
+	if (goflow_send_due() > GetCurrentTimestamp() ||
+		pg_atomic_exchange_u32(&goflow_my_database->ring_pending, 0) == 0)
 		return false;
-	memset(&page, 0, sizeof(page));
+	open_page();
 	PG_TRY();
 	{
-		more = send_page(&page);
-		count(&page, true);
+		more = send_page();
+		count_page(true);
 	}
 	PG_CATCH();
 	{
 		MemoryContextSwitchTo(context);
-		EmitErrorReport();
-		FlushErrorState();
-		AbortCurrentTransaction();
-		pgstat_report_activity(STATE_IDLE, NULL);
-		count(&page, false);
-		silent_until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), SILENCE_MS);
+		be_silent();
+		count_page(false);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
 	if (more)
 		pg_atomic_write_u32(&goflow_my_database->ring_pending, 1);
 	return true;
+}
+
+/* When the next page may be sent. */
+TimestampTz
+goflow_send_due(void)
+{
+	return pg_atomic_read_u32(&goflow_my_database->ring_pending) == 0 ? DT_NOEND : paused_until;
+}
+
+/* ---- announcements ---- */
+
+static TimestampTz
+announce(TimestampTz since, TimestampTz now)
+{
+	TimestampTz next;
+	ListCell   *lc;
+	bool		may_send;
+
+	goflow_scheduler_begin("tell of approvals and tasks");
+	may_send = has_room();
+	foreach(lc, goflow_waits_announce(since, now, &next))
+	{
+		GoflowAnnouncement *announcement = lfirst(lc);
+
+		if (may_send && (goflow_public_events || !announcement->is_public))
+			Async_Notify(announcement->channel, announcement->payload);
+	}
+	end_sending();
+	return next;
+}
+
+/*
+ * Tells those who listen of approvals and tasks that have become due since some
+ * moment; returns when to look again.  If that fails, or if the server's
+ * notification queue is full, it still notes what it would have told: these are
+ * hints, too, and must not keep the scheduler from its work.
+ */
+TimestampTz
+goflow_send_announcements(TimestampTz since, TimestampTz now)
+{
+	MemoryContext context = CurrentMemoryContext;
+	volatile TimestampTz next = DT_NOBEGIN;
+
+	PG_TRY();
+	{
+		next = announce(since, now);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		be_silent();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	return next == DT_NOBEGIN ? announce(since, now) : next;
 }

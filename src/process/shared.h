@@ -382,7 +382,8 @@ extern void goflow_scheduler_end(void);
 
 /* ---- send.c ---- */
 extern bool goflow_send_messages(void);
-extern bool goflow_send_has_room(void);
+extern TimestampTz goflow_send_due(void);
+extern TimestampTz goflow_send_announcements(TimestampTz since, TimestampTz now);
 
 /* ---- launcher.c ---- */
 extern bool goflow_role_can_connect(Oid database, Oid role, const char **reason);

@@ -54,6 +54,7 @@ goflow_shmem_request(void)
 	size = add_size(size, goflow_speed_shmem_size());
 	size = add_size(size, goflow_tracker_shmem_size());
 	size = add_size(size, goflow_ring_shmem_size());
+	size = add_size(size, goflow_rate_shmem_size());
 	size = add_size(size, goflow_channel_shmem_size());
 	size = add_size(size, goflow_subscription_shmem_size());
 	RequestAddinShmemSpace(size);
@@ -105,6 +106,7 @@ goflow_shmem_startup(void)
 	goflow_speed_shmem_init();
 	goflow_tracker_shmem_init();
 	goflow_ring_shmem_init();
+	goflow_rate_shmem_init();
 	goflow_channel_shmem_init();
 	goflow_subscription_shmem_init();
 	if (!IsUnderPostmaster)
