@@ -50,6 +50,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
+#include "utils/timeout.h"
 #include "utils/wait_event.h"
 
 #include "engine/engine.h"
@@ -418,6 +419,14 @@ connect_to_database(void)
 	pgstat_report_appname("goflow scheduler");
 }
 
+/* It has no query to cancel, but lock_timeout sends this signal, too (process/send.c). */
+static void
+handle_sigint(SIGNAL_ARGS)
+{
+	if (get_timeout_indicator(LOCK_TIMEOUT, false))
+		StatementCancelHandler(postgres_signal_arg);
+}
+
 void
 goflow_scheduler_main(Datum arg)
 {
@@ -426,7 +435,7 @@ goflow_scheduler_main(Datum arg)
 	memcpy(&generation, MyBgworkerEntry->bgw_extra, sizeof(generation));
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, goflow_handle_sigterm);
-	pqsignal(SIGINT, SIG_IGN);	/* it has no query to cancel */
+	pqsignal(SIGINT, handle_sigint);
 	if (!goflow_scheduler_attach(DatumGetInt32(arg), generation))
 		proc_exit(0);
 	BackgroundWorkerUnblockSignals();

@@ -33,6 +33,7 @@
 #include "port/pg_bitutils.h"
 #include "storage/ipc.h"
 #include "utils/acl.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/fmgroids.h"
@@ -195,6 +196,7 @@ execution_of(const GoflowMessage *message)
 	row = palloc0(sizeof(GoflowExecutionRow));
 	row->id = message->execution_id;
 	row->state = event->state;
+	row->input = construct_empty_array(TEXTOID);
 	row->started_at = message->started_at;
 	row->finished_at = event->at;
 	row->last_seq = event->number;

@@ -107,7 +107,7 @@ bench_tracker(PG_FUNCTION_ARGS)
 	int			nruns = (int) (PG_GETARG_INT64(2) / TIMED);
 	uint32		processes = PG_GETARG_INT32(3);
 	Shared	   *shared = attach();
-	GoflowTracker handle = goflow_tracker_open(id, 0, GetUserId(), 0);
+	GoflowTracker handle = goflow_tracker_open(id, 0, GetUserId(), 0, false);
 	GoflowProgress progress;
 	double	   *times = palloc(nruns * sizeof(double));
 	volatile uint64 sum = 0;

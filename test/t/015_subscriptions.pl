@@ -6,81 +6,11 @@ use warnings;
 use FindBin;
 use lib $FindBin::RealBin;
 use Goflow;
+use Messages;
 use Test::More;
 
 my $node = new_server('subscriptions');
 my $private = qr/goflow_private_[0-9a-f]{40}/;
-
-query($node, 'CREATE TABLE got (n bigint GENERATED ALWAYS AS IDENTITY, channel text, payload jsonb)');
-
-# Notifications that a session has got by now: [channel, payload].
-sub messages
-{
-	my ($session) = @_;
-	my $answer = $session->query('SELECT pg_sleep(0.02)');
-	my @messages;
-
-	while ($answer =~ /Asynchronous notification "([^"]*)" with payload "(.*)" received from/g)
-	{
-		push @messages, [ $1, $2 ];
-	}
-	return @messages;
-}
-
-# Collects them until one matches, with a bound.
-sub messages_until
-{
-	my ($session, $pattern) = @_;
-	my $deadline = time() + $Goflow::bound;
-	my @all;
-
-	while (time() < $deadline)
-	{
-		push @all, messages($session);
-		return @all if grep { $_->[1] =~ $pattern } @all;
-	}
-	diag("waited in vain for $pattern");
-	return @all;
-}
-
-# Puts messages into the table got, so that SQL can compare them.
-sub keep
-{
-	my (@messages) = @_;
-
-	query($node, join('; ', 'TRUNCATE got',
-		map { "INSERT INTO got (channel, payload) VALUES (\$m\$$_->[0]\$m\$, \$m\$$_->[1]\$m\$)" } @messages));
-}
-
-# How what was kept differs from events(): missing, of another content, out of order.
-# A progress is sent once per commit, so some of them may be missing.
-sub differences
-{
-	my ($execution) = @_;
-
-	my $with = qq{WITH told AS (SELECT n, (payload->>'seq')::bigint AS seq, payload->>'event' AS event,
-				(payload->>'at')::timestamptz AS at, payload->>'node' AS node, (payload->>'frame')::int AS frame,
-				payload->>'state' AS state, payload->'data' AS data
-			FROM got WHERE payload->>'execution' = '$execution'),
-		listed AS (SELECT seq, event, at, node, frame, state, data FROM goflow.events('$execution', variables => true)),
-		others AS (SELECT seq, event, at, node, frame, state, data FROM told EXCEPT TABLE listed)};
-	my $counts = query($node, qq{$with
-		SELECT (SELECT count(*) FROM listed WHERE event <> 'progress_update' AND seq NOT IN (SELECT seq FROM told)),
-			(SELECT count(*) FROM others),
-			(SELECT count(*) FROM (SELECT seq, lag(seq) OVER (ORDER BY n) AS before FROM told) x WHERE before >= seq)});
-
-	diag(query($node, "$with SELECT 'told', o::text FROM others o UNION ALL"
-		  . " SELECT 'listed', l::text FROM listed l JOIN others USING (seq)")) if $counts ne '0|0|0';
-	return $counts;
-}
-
-sub subscribe
-{
-	my ($session, $arguments) = @_;
-	my ($channel) = $session->query_safe("SELECT goflow.subscribe($arguments)") =~ /($private)/;
-
-	return $channel;
-}
 
 # ---- live, it is what events() tells later ----
 
@@ -114,8 +44,8 @@ like($channel, qr/^$private$/, 'a private channel');
 my $execution = query($node, q{SELECT goflow.start('everything', '{"n": 7}')});
 my @got = messages_until($session, qr/execution_completed/);
 is(scalar(grep { $_->[0] ne $channel } @got), 0, 'all on that channel');
-keep(@got);
-is(differences($execution), '0|0|0', 'live events are those of events(): none missing, none other, in order');
+keep_messages($node, @got);
+is(differences($node, $execution), '0|0|0', 'live events are those of events(): none missing, none other, in order');
 cmp_ok(query($node, q{SELECT count(*) FROM got WHERE payload->>'event' = 'progress_update'}), '>', 5, 'progress is told');
 is(query($node, q{SELECT count(*) FROM (SELECT payload->'data'->>'completed' AS c, lag(payload->'data'->>'completed') OVER (ORDER BY n) AS b,
 	payload->'data'->>'skipped' AS s, lag(payload->'data'->>'skipped') OVER (ORDER BY n) AS t,
@@ -124,15 +54,15 @@ is(query($node, q{SELECT count(*) FROM (SELECT payload->'data'->>'completed' AS 
 
 my $failing = query($node, q{SELECT goflow.start('everything', '{"n": 7, "d": 0}')});
 my @failed = messages_until($session, qr/execution_failed/);
-keep(@failed);
-is(differences($failing), '0|0|0', 'the same of one that fails');
+keep_messages($node, @failed);
+is(differences($node, $failing), '0|0|0', 'the same of one that fails');
 define_nodes($node, 'sleeper', q{"nap": {"type": "delay", "for": "'1 hour'"}, "z": {"type": "notify", "channel": "c", "after": "nap"}});
 my $sleeper = query($node, q{SELECT goflow.start('sleeper')});
 push @failed, messages_until($session, qr/node_started.*"nap"/);
 query($node, "SELECT goflow.cancel('$sleeper')");
 push @failed, messages_until($session, qr/execution_cancelled/);
-keep(@got, @failed);
-is(differences($sleeper), '0|0|0', 'and of one that is cancelled');
+keep_messages($node, @got, @failed);
+is(differences($node, $sleeper), '0|0|0', 'and of one that is cancelled');
 is(query($node, q{SELECT count(DISTINCT payload->>'event') FROM got}), '14', 'all 14 types');
 
 # what is rolled back is not told of: a node that fails takes a batch with it, and runs again
@@ -141,8 +71,8 @@ define_nodes($node, 'batch', join(', ', (map { Goflow::effect_node("s$_", $_ > 1
 query($node, q{SELECT count(*) FROM goflow.start_many('batch', array_fill('{"d": 1}'::jsonb, ARRAY[50]))});
 wait_until_finished($node, 'nodes that are known to be fast');
 my $rolled = query($node, q{SELECT goflow.start('batch', '{"d": 0}')});
-keep(messages_until($session, qr/"event":"execution_failed".*$rolled/));
-is(differences($rolled), '0|0|0', 'each event once, though a batch was rolled back');
+keep_messages($node, messages_until($session, qr/"event":"execution_failed".*$rolled/));
+is(differences($node, $rolled), '0|0|0', 'each event once, though a batch was rolled back');
 
 # ---- filters, where events are made ----
 
@@ -151,7 +81,7 @@ my $one = subscribe($session, q{types => '{loop_iteration,node_failed}', nodes =
 my $other = subscribe($session, q{workflow => 'sleeper'});
 $execution = query($node, q{SELECT goflow.start('everything', '{"n": 7}')});
 @got = messages_until($session, qr/"iteration":3/);
-keep(@got, messages($session));
+keep_messages($node, @got, messages($session));
 is(query($node, q{SELECT payload->>'event', payload->>'node', count(*) FROM got GROUP BY 1, 2 ORDER BY 1}),
 	"loop_iteration|wide|3\nnode_failed|try/bad|2", 'types and nodes');
 is(query($node, "SELECT sent FROM goflow.subscriptions WHERE workflow = 'sleeper'"), '0', 'another workflow');
@@ -191,7 +121,7 @@ subscribe($session, q{workflow => 'long', types => '{variable_changed,execution_
 $execution = query($node, q{SELECT goflow.start('long')});
 @got = messages_until($session, qr/execution_completed/);
 is((sort { $b <=> $a } map { length $_->[1] } @got)[0] < 8000, 1, 'no payload is longer than the server takes');
-keep(@got);
+keep_messages($node, @got);
 is(query($node, q{SELECT payload->'data'->>'variable', payload->'data' ? 'new', payload->'data'->>'old', payload->'cut' FROM got
 	WHERE payload->>'node' = 's' ORDER BY n}), qq{v|f|before|["variables", "new"]\nw|t||["variables"]}, 'it is cut, and says so');
 is(query($node, "SELECT length(data->>'new') FROM goflow.events('$execution', '{variable_changed}', '{s}') LIMIT 1"), '9000',
