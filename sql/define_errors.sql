@@ -142,5 +142,11 @@ SELECT problems('{"input": {"id": "int", "doc": "jsonb = NULL"},
                             "e": {"type": "trigger", "table": "t", "events": ["delete"], "input": {"id": "OLD.id", "doc": "to_jsonb(OLD)"}},
                             "z": {"type": "notify", "channel": "c", "after": ["a", "b", "c", "d", "e"]}}}');
 
+\echo == messages can be read in every encoding of a client
+SET client_encoding = latin1;
+SELECT node_problems('{"a": {"type": "sql", "sql": "SELECT 1 AS x", "after": "b"}, "b": {"type": "sql", "sql": "SELECT 1 AS x", "after": "a"},
+                       "l": {"type": "loop", "repeat": 1}, "p": {"type": "parallel"}, "t": {"type": "try", "body": {"nodes": {"n": {"type": "notify", "channel": "c"}}}}}');
+RESET client_encoding;
+
 SET client_min_messages = warning;
 DROP SCHEMA define_errors CASCADE;

@@ -155,7 +155,7 @@ check_cycles(GoflowDefinition *definition, GoflowReport *report)
 		return;
 	initStringInfo(&chain);
 	foreach(lc, cycle)
-		appendStringInfo(&chain, "%s%s", chain.len ? " → " : "", (char *) lfirst(lc));
+		appendStringInfo(&chain, "%s%s", chain.len ? " -> " : "", (char *) lfirst(lc));
 	problem = goflow_report_error(report, ERRCODE_GOFLOW_CIRCULAR_DEPENDENCY, NULL, "nodes",
 								  "workflows wait for each other without an end: %s", chain.data);
 	goflow_problem_hint(problem, "Let one of them start the next under a condition, or with \"wait\": false.");

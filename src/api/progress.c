@@ -262,7 +262,7 @@ append_current(StringInfo line, GoflowExecutionRow *row, const GoflowProgress *p
 	if (shown == 0 && progress->current_node >= 0)
 		appendStringInfo(line, "  %s", definition->nodes[progress->current_node]->path);
 	else if (shown < n)
-		appendStringInfoString(line, ", …");
+		appendStringInfoString(line, ", ...");
 	pfree(instances);
 }
 

@@ -199,7 +199,7 @@ goflow_parse_merge(GoflowParser *parser, GoflowNode *node, GoflowObject *object)
 	if (count == 0)
 		goflow_problem_hint(goflow_parse_problem(parser, ERRCODE_GOFLOW_INVALID_DEFINITION, "of",
 												 "a merge needs something to merge"),
-							"Write \"of\": [expression, …].");
+							"Write \"of\": [expression, ...].");
 	if (!goflow_check_count(parser, "of", count, GOFLOW_MAX_FIELDS))
 		return;
 	node->exprs = palloc0(sizeof(GoflowNamedExpr) * Max(1, count));

@@ -210,7 +210,7 @@ goflow_parse_try(GoflowParser *parser, GoflowNode *node, GoflowObject *object)
 	if (catches == NULL && finally == NULL)
 		goflow_problem_hint(goflow_parse_problem(parser, ERRCODE_GOFLOW_MISSING_KEY, NULL,
 												 "a try needs \"catch\" or \"finally\""),
-							"Write \"catch\": [{\"on\": [errors], \"body\": {…}}], or \"finally\": {…}.");
+							"Write \"catch\": [{\"on\": [errors], \"body\": {...}}], or \"finally\": {...}.");
 }
 
 const GoflowKeyRule goflow_raise_keys[] = {
@@ -262,7 +262,7 @@ goflow_parse_parallel(GoflowParser *parser, GoflowNode *node, GoflowObject *obje
 	if (branches.count == 0)
 		goflow_problem_hint(goflow_parse_problem(parser, ERRCODE_GOFLOW_INVALID_BODY, "branches",
 												 "a parallel node needs a branch"),
-							"Write \"branches\": {name: {\"nodes\": {…}}}.");
+							"Write \"branches\": {name: {\"nodes\": {...}}}.");
 	if (!goflow_check_count(parser, "branches", branches.count, GOFLOW_MAX_FIELDS))
 		return;
 	qsort(branches.members, branches.count, sizeof(GoflowMember), compare_member);

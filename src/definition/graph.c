@@ -271,10 +271,10 @@ report_cycle(List *trail, GoflowReport *report)
 		has_failure |= ((GoflowNode *) list_nth(trail, i))->on_error_node != NULL;
 	named = list_nth(trail, first);
 	for (int i = 0; i < Min(length, MAX_CHAIN); i++)
-		appendStringInfo(&chain, "%s → ",
+		appendStringInfo(&chain, "%s -> ",
 						 ((GoflowNode *) list_nth(trail, (first - i + length) % length))->id);
 	if (length > MAX_CHAIN)
-		appendStringInfoString(&chain, "… → ");
+		appendStringInfoString(&chain, "... -> ");
 	appendStringInfoString(&chain, named->id);
 	goflow_problem_hint(goflow_report_error(report, ERRCODE_GOFLOW_CIRCULAR_DEPENDENCY, named->path, "after",
 											"the nodes form a cycle: %s", chain.data),

@@ -317,7 +317,7 @@ parse_node(GoflowParser *parser, GoflowNode *node, const JsonbValue *value)
 		goflow_problem_hint(goflow_parse_problem(parser, ERRCODE_GOFLOW_INVALID_DEFINITION, NULL,
 												 psprintf("a node must be an object, not %s",
 														  goflow_json_kinds_name(goflow_json_kind(value)))),
-							"Write {\"type\": …}.");
+							"Write {\"type\": ...}.");
 	else
 	{
 		object = goflow_json_object(value->val.binary.data);
@@ -391,7 +391,7 @@ parse_nodes(GoflowParser *parser, GoflowBody *body, const JsonbValue *value)
 		goflow_problem_hint(goflow_parse_problem(parser, ERRCODE_GOFLOW_INVALID_BODY, key,
 												 body->owner ? psprintf("\"%s\" has no nodes", body->name) :
 												 "the workflow has no nodes"),
-							"Write \"nodes\": {id: {\"type\": …}}.");
+							"Write \"nodes\": {id: {\"type\": ...}}.");
 	if (!reserve_nodes(parser, key, object.count))
 		object.count = 0;
 	nodes = palloc0(sizeof(GoflowNode) * Max(1, object.count));
@@ -579,7 +579,7 @@ goflow_definition_parse(Jsonb *json, const char *name, GoflowReport *report, Mem
 	{
 		goflow_problem_hint(goflow_parse_problem(&parser, ERRCODE_GOFLOW_INVALID_DEFINITION, NULL,
 												 "a definition must be a JSON object"),
-							"Write {\"nodes\": {id: {\"type\": …}}}.");
+							"Write {\"nodes\": {id: {\"type\": ...}}}.");
 		return NULL;
 	}
 

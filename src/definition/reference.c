@@ -285,7 +285,7 @@ raise_unknown_field(ParseState *pstate, const GoflowExpr *expr, const GoflowRef 
 		if (i < 20)
 			appendStringInfo(&list, "%s%s", i > 0 ? ", " : "", candidate);
 		else if (i == 20)
-			appendStringInfoString(&list, ", …");
+			appendStringInfoString(&list, ", ...");
 	}
 
 	if (ref->kind == GOFLOW_REF_NODE && goflow_node_is_relation(ref->node))

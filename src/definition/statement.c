@@ -237,7 +237,7 @@ single_target(const GoflowExpr *expr, const Query *query)
 		ereport(ERROR,
 				(errcode(ERRCODE_GOFLOW_TYPE_MISMATCH),
 				 errmsg("an expression must not return a set"),
-				 errhint("Write a subquery that gives one value, such as (SELECT array_agg(…) FROM …)."),
+				 errhint("Write a subquery that gives one value, such as (SELECT array_agg(...) FROM ...)."),
 				 errposition(1)));
 	return result;
 }

@@ -80,7 +80,7 @@ BEGIN ATOMIC
 			|| round(extract(epoch FROM p.duration) * 1000, 1) || ' ms' AS line
 		FROM place p
 		UNION ALL
-		SELECT p.total + 1, '… ' || p.total - gantt.max_rows || ' more' FROM place p
+		SELECT p.total + 1, '... ' || p.total - gantt.max_rows || ' more' FROM place p
 		WHERE p.number = gantt.max_rows AND p.total > gantt.max_rows) x
 	ORDER BY x.number;
 END;

@@ -1,15 +1,16 @@
-# Random calls of goflow's functions: every kind of argument, definitions that
-# were damaged, several roles.  What comes back must be a result or an error
-# that goflow or the server's parser means, never a crash or an internal error.
+# Random calls of goflow's functions with every kind of argument, and what else can
+# be done to its objects.
 package CallFuzz;
 
 use strict;
 use warnings;
+use Damage qw(one_of odd_text damage_definition);
 use JSON::PP;
 
-my $json = JSON::PP->new->canonical->allow_nonref->max_depth(10_000);
+my $json = JSON::PP->new->canonical->allow_nonref;
+our @executions;    # those that calls can be about
 
-# Sound definitions; most of what is tried is one of them with some damage.
+# Sound definitions of every type of node, "fuzz_0" and so on.
 my @definitions = (
 	{ input => { n => 'int = 1', t => "text = 'x'" }, variables => { v => 'numeric = 0' },
 		nodes => { a => { type => 'sql', sql => 'SELECT input.n AS x, count(*) AS c FROM pg_class' },
@@ -36,12 +37,12 @@ my @definitions = (
 			t => { type => 'task', queue => 'fuzz', output => { x => 'int' }, timeout => '10 ms', on_error => 'continue' },
 			w => { type => 'workflow', workflow => 'fuzz_1', input => { n => '1' } } } });
 
-my @words = ('', ' ', 'a', 'fuzz_0', 'fuzz_1', 'fuzz_2', 'fuzz_3', 'fuzz_user', 'A b"c', "it's", 'select', 'x' x 63, 'x' x 64, 'x' x 5000, "\x{e4}\x{6f22}\x{1f600}",
-	'%s%n', '\\', '$1', 'null', '-1', '1 day', '-1 day', 'infinity', '99999999999', '1e400', '{}', '[]', '{a}', '{{1}}', 'pg_catalog', 'goflow', "a\tb\nc",
-	'node_failed', 'completed', 'mermaid', 'dot', 'queued', 'execution_started');
-my @numbers = (0, 1, -1, 2, 7, 100, 32767, -32768, 2147483647, -2147483648);
+my @texts = map { $json->encode($_) } @definitions;
 
-sub one_of { return $_[ int(rand(@_)) ]; }
+my @words = ('', ' ', 'a', 'fuzz_0', 'fuzz_1', 'fuzz_2', 'fuzz_3', 'fuzz_user', 'A b"c', "it's", 'select', 'x' x 63, 'x' x 64, 'x' x 5000, "\xc3\xa4\xe6\xbc\xa2\xf0\x9f\x98\x80",
+	'%s%n', '\\', '$1', 'null', '-1', '1 day', '-1 day', 'infinity', '99999999999', '1e400', '{}', '[]', '{a}', '{{1}}', 'pg_catalog', 'goflow', "a\tb\nc",
+	'node_failed', 'completed', 'mermaid', 'dot', 'queued', 'execution_started', 'all', 'any', 'l', 's', 'q', 't', 'merge');
+my @numbers = (0, 1, -1, 2, 7, 100, 32767, -32768, 2147483647, -2147483648);
 
 sub quote
 {
@@ -52,122 +53,75 @@ sub quote
 	return "E'$text'";
 }
 
-# A value somewhere in a tree is replaced, doubled, taken out, or renamed.
-sub damage
-{
-	my ($value, $depth) = @_;
-
-	if (ref $value eq 'HASH' && %$value && rand() > 0.15)
-	{
-		my %copy = %$value;
-		my $key = one_of(sort keys %copy);
-		my $what = rand();
-
-		if ($what < 0.1) { delete $copy{$key}; }
-		elsif ($what < 0.2) { $copy{ one_of(@words, keys %copy) } = $copy{$key}; }
-		else { $copy{$key} = damage($copy{$key}, $depth + 1); }
-		return \%copy;
-	}
-	if (ref $value eq 'ARRAY' && @$value && rand() > 0.15)
-	{
-		my @copy = @$value;
-		my $i = int(rand(@copy));
-
-		if (rand() < 0.2) { push @copy, $copy[$i]; }
-		else { $copy[$i] = damage($copy[$i], $depth + 1); }
-		return \@copy;
-	}
-	if (!ref $value && length $value && rand() < 0.6)
-	{
-		my $at = int(rand(length $value));
-		my $what = rand();
-
-		return substr($value, 0, $at) . substr($value, $at + 1) if $what < 0.3;
-		return substr($value, 0, $at) . one_of(split //, q{().,;:'"$*=<>-+/[]{} axn19}) . substr($value, $at) if $what < 0.7;
-		return substr($value, 0, $at) . one_of('; DROP TABLE x', '::text', ' FROM', 'a.x', 'input.n', 'vars.v', '(SELECT 1)', '--', '/*', 'NULL') . substr($value, $at);
-	}
-	return one_of(undef, JSON::PP::true, -1, 1e9, '', [], {}, [ [] ], one_of(@words), one_of(@definitions));
-}
-
 sub definition
 {
-	my $value = one_of(@definitions);
+	my $text = $json->encode(one_of(@definitions));
 
-	$value = damage($value, 0) for 1 .. int(rand(4));
-	if (rand() < 0.02)
-	{
-		$value = { nodes => { n => { type => 'loop', repeat => 1, body => $value } } } for 1 .. int(rand(200));
-	}
-	return $json->encode($value);
+	return rand() < 0.3 ? $text : damage_definition($text, \@texts);
 }
 
-# A value of a type as SQL; live: an expression for an execution that exists.
+# An interesting value of a type, as SQL.
 sub argument
 {
 	my ($type) = @_;
 
 	return 'NULL' if rand() < 0.07;
-	return one_of("(SELECT execution FROM goflow.executions ORDER BY random() LIMIT 1)", 'gen_random_uuid()',
+	return one_of((map { "'$_'" } @executions ? one_of(@executions) : ()), 'gen_random_uuid()', "'00000000-0000-0000-0000-000000000000'",
 		"(SELECT task FROM goflow.claim('{fuzz}') LIMIT 1)") . '::uuid' if $type eq 'uuid';
 	return quote(rand() < 0.5 ? definition() : $json->encode(one_of({}, { n => 1 }, { n => 'x' }, [], 'a', 7, undef, { b => JSON::PP::true, x => 1 }))) . '::jsonb'
 	  if $type eq 'jsonb';
 	return 'ARRAY[' . join(', ', map { argument('jsonb') } 1 .. int(rand(4))) . ']::jsonb[]' if $type eq 'jsonb[]';
 	return 'ARRAY[' . join(', ', map { argument('text') } 1 .. int(rand(4))) . ']::text[]' if $type eq 'text[]';
 	return one_of(@numbers) . "::$type" if $type =~ /^(integer|bigint|smallint)$/;
+	return one_of(@numbers, "'NaN'", "'infinity'", '1e-300') . '::numeric' if $type eq 'numeric';
 	return one_of('true', 'false') if $type eq 'boolean';
 	return one_of(map { "'$_'" } '0', '1 ms', '-1 day', '1000 years') . '::interval' if $type eq 'interval';
-	return one_of("'fuzz_user'", "'fuzz_stranger'", '0', '999999') . '::regrole' if $type eq 'regrole';
-	return quote(one_of(@words)) . "::$type" if $type eq 'text';
-	return quote(one_of(@words)) . '::text' if $type =~ /^any/;
+	return one_of(map { "'$_'" } '(,)', 'empty', '[2020-01-01,)', '(,infinity]', '[-infinity,2100-01-01)') . '::tstzrange' if $type eq 'tstzrange';
+	return one_of("'fuzz_user'", "'fuzz_stranger'", '0', '999999', '2147483648', 'NULL') . '::regrole' if $type eq 'regrole';
+	return quote(one_of(@words, rand() < 0.3 ? odd_text() : 'a')) . "::$type" if $type eq 'text';
+	return one_of(quote(one_of(@words)) . '::text', argument('jsonb'), argument('text[]'), argument('integer'), '1.5', "'a'", 'NULL', "B'1'", 'row(1)') if $type =~ /^any/;
 	return "NULL::$type";
 }
 
-# SQL that sets the stage.
+# SQL that defines what the calls are about.
 sub stage
 {
-	my $sql = q{
-		CREATE ROLE fuzz_user LOGIN; CREATE ROLE fuzz_stranger LOGIN;
-		SELECT goflow.grant_usage('fuzz_user');
-		GRANT CREATE ON SCHEMA public TO fuzz_user;
-		SET ROLE fuzz_user; SET client_min_messages = error;
-	};
-
-	$sql .= "SELECT goflow.define('fuzz_$_', " . quote($json->encode($definitions[$_])) . "::jsonb);\n" for 0 .. $#definitions;
-	return $sql;
+	return join '', map { "SELECT goflow.define('fuzz_$_', " . quote($json->encode($definitions[$_])) . "::jsonb);\n" } 0 .. $#definitions;
 }
 
-# Functions with their types: as SQL that gives rows "name|types|needed".
+# All functions with their types, the internal ones, too: rows "name|types|needed|variadic".
 our $functions = q{
 	SELECT p.proname || '|' || coalesce((SELECT string_agg(t::regtype::text, ',' ORDER BY o) FROM unnest(p.proargtypes) WITH ORDINALITY u(t, o)), '')
-		|| '|' || (p.pronargs - p.pronargdefaults)
-	FROM pg_proc p WHERE pronamespace = 'goflow'::regnamespace AND prorettype <> 'trigger'::regtype AND prorettype <> 'event_trigger'::regtype
+		|| '|' || (p.pronargs - p.pronargdefaults) || '|' || (p.provariadic <> 0)
+	FROM pg_proc p WHERE pronamespace = 'goflow'::regnamespace
 	ORDER BY 1};
 
-# One call: name, types, number of arguments that must be there.
+# One call of a function.
 sub call
 {
 	my ($function) = @_;
-	my ($name, $types, $needed) = split /\|/, $function;
+	my ($name, $types, $needed, $is_variadic) = split /\|/, $function;
 	my @types = split /,/, $types;
 	my $n = $needed + int(rand(@types - $needed + 1));
+	my @arguments = map { argument($_) } @types[ 0 .. $n - 1 ];
 
-	return "SELECT * FROM goflow.$name(" . join(', ', map { argument($_) } @types[ 0 .. $n - 1 ]) . ");\n";
+	$arguments[-1] = "VARIADIC $arguments[-1]" if $is_variadic eq 'true' && $n == @types;
+	return "SELECT * FROM goflow.\"$name\"(" . join(', ', @arguments) . ')';
 }
 
-sub calls
+# What can be done to goflow's objects without its functions.
+sub statement
 {
-	my ($functions, $n) = @_;
-	my @often = grep { /^(validate|define|start|run|signal|cancel|events|approve|complete)\|/ } @$functions;
-	my $sql = "SET client_min_messages = error; SET statement_timeout = '2s';\n\\set VERBOSITY sqlstate\n";
+	my $table = 'goflow.' . one_of(qw(workflow start_grant execution journal node_state home pending frame signal task approval executions workflows
+		  approvals tasks subscriptions event), 'health()');
 
-	for (1 .. $n)
-	{
-		$sql .= 'SET ROLE ' . one_of('fuzz_user', 'fuzz_user', 'fuzz_stranger', 'NONE') . ";\n" if rand() < 0.05;
-		$sql .= 'SELECT goflow.' . one_of('validate(', "define('fuzz_9', ", "run('fuzz_9') FROM goflow.define('fuzz_9', ") . quote(definition()) . "::jsonb);\n"
-		  if rand() < 0.3;
-		$sql .= call(one_of(rand() < 0.5 && @often ? @often : @$functions));
-	}
-	return $sql;
+	return one_of("SELECT * FROM $table LIMIT 5", "SELECT count(*) FROM $table", "UPDATE $table SET state = NULL", "DELETE FROM $table", "INSERT INTO $table DEFAULT VALUES",
+		'CREATE TRIGGER fuzz_trigger AFTER INSERT ON fuzz_table FOR EACH ROW EXECUTE FUNCTION goflow.row_trigger(' . quote(one_of(@words)) . ')',
+		'CREATE TRIGGER fuzz_trigger AFTER INSERT ON fuzz_own FOR EACH ' . one_of('ROW', 'STATEMENT') . ' EXECUTE FUNCTION goflow.row_trigger(' . quote(one_of(@words)) . ')',
+		'CREATE TABLE fuzz_own AS SELECT 1 AS a', 'INSERT INTO fuzz_own VALUES (1), (2)', 'COPY fuzz_own TO STDOUT', 'DROP TABLE fuzz_own', 'LISTEN goflow', 'UNLISTEN *',
+		'LISTEN ' . one_of('goflow_fuzz', 'goflow_workflow_fuzz_0', 'goflow_00000000000000000000000000000000', 'goflow_tasks_fuzz', 'goflow_s_x'),
+		'SET goflow.' . one_of('public_events', 'max_workers', 'batch_nodes', 'fuse', 'nothing') . ' = ' . one_of('off', '0', '-1', "'x'"),
+		'BEGIN; SAVEPOINT a; ' . call($_[0]) . '; ROLLBACK TO a; ' . call($_[0]) . '; COMMIT', 'PREPARE TRANSACTION ' . quote(one_of(@words)));
 }
 
 1;
