@@ -10,6 +10,11 @@ source_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 unset MAKEFLAGS MAKELEVEL MFLAGS PGHOST PGPORT PGUSER PGDATABASE PGOPTIONS PGSERVICE PSQLRC
 export LC_MESSAGES=C PGCONNECT_TIMEOUT=30
 
+# Of programs that tools/sanitize/server has built a finding is a crash.  Short-lived
+# ones free nothing; freed memory is kept from reuse, but not long.
+export ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:quarantine_size_mb=16
+export UBSAN_OPTIONS=halt_on_error=1:abort_on_error=1:print_stacktrace=1
+
 # initdb refuses root, so root runs servers as somebody else.
 server_user=$(id -un)
 if [ "$(id -u)" = 0 ]; then

@@ -237,7 +237,8 @@ order_nodes(GoflowBody *body)
 			ordered[n++] = body->by_id[i];
 	Assert(n == body->nnodes);
 
-	memcpy(body->nodes, ordered, sizeof(GoflowNode *) * n);
+	if (n > 0)
+		memcpy(body->nodes, ordered, sizeof(GoflowNode *) * n);
 	body->nordered = nordered;
 	for (int i = 0; i < n; i++)
 	{
