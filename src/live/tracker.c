@@ -39,19 +39,24 @@ typedef struct Bucket
 	pg_atomic_uint64 tags[WAYS];
 } Bucket;
 
+/* From total on it is a GoflowProgress, which is read by one copy. */
 struct GoflowTrackerSlot
 {
 	pg_atomic_uint64 version;	/* odd: being written */
 	pg_uuid_t	execution_id;
 	Oid			database;
-	Oid			run_as;
-	int32		workflow_id;
 	uint32		generation;		/* counts who has had the slot */
 	pg_atomic_uint32 total;
 	pg_atomic_uint32 ended[GOFLOW_TRACKER_KINDS];
 	int32		current_node;
+	int32		workflow_id;
+	Oid			run_as;
 	int32		percent;		/* in hundredths: not less than this is shown */
 };
+
+#define IS_AT(field, of_progress) \
+	(offsetof(GoflowTrackerSlot, field) - offsetof(GoflowTrackerSlot, total) == \
+	 offsetof(GoflowProgress, of_progress))
 
 typedef struct Tracker
 {
@@ -81,6 +86,13 @@ goflow_tracker_shmem_size(void)
 	Size		size = CACHELINEALIGN(sizeof(Tracker)) + PG_CACHE_LINE_SIZE;
 
 	StaticAssertStmt(sizeof(GoflowTrackerSlot) == 64, "a slot is a cache line");
+	StaticAssertStmt(IS_AT(total, total) && IS_AT(ended[GOFLOW_TRACKER_COMPLETED], completed) &&
+					 IS_AT(ended[GOFLOW_TRACKER_FAILED], failed) &&
+					 IS_AT(ended[GOFLOW_TRACKER_SKIPPED], skipped) &&
+					 IS_AT(current_node, current_node) && IS_AT(workflow_id, workflow_id) &&
+					 IS_AT(run_as, run_as) && IS_AT(percent, percent) &&
+					 offsetof(GoflowTrackerSlot, total) + sizeof(GoflowProgress) == sizeof(GoflowTrackerSlot),
+					 "a slot ends with a GoflowProgress");
 	size = add_size(size, mul_size(number_of_buckets(), sizeof(Bucket)));
 	return add_size(size, mul_size(number_of_buckets() * WAYS, sizeof(GoflowTrackerSlot)));
 }
@@ -358,18 +370,10 @@ goflow_tracker_forget(Oid database)
 static inline bool
 read_slot(GoflowTrackerSlot *slot, const pg_uuid_t *execution_id, GoflowProgress *progress)
 {
-	volatile GoflowTrackerSlot *fields = slot;
 	uint64		version = pg_atomic_read_u64(&slot->version);
 
 	pg_read_barrier();
-	progress->completed = pg_atomic_read_u32(&slot->ended[GOFLOW_TRACKER_COMPLETED]);
-	progress->failed = pg_atomic_read_u32(&slot->ended[GOFLOW_TRACKER_FAILED]);
-	progress->skipped = pg_atomic_read_u32(&slot->ended[GOFLOW_TRACKER_SKIPPED]);
-	progress->total = pg_atomic_read_u32(&slot->total);
-	progress->current_node = fields->current_node;
-	progress->workflow_id = fields->workflow_id;
-	progress->run_as = fields->run_as;
-	progress->percent = fields->percent;
+	memcpy(progress, &slot->total, sizeof(GoflowProgress));
 	if (!belongs_to(slot, MyDatabaseId, execution_id))
 		return false;
 	pg_read_barrier();
