@@ -113,6 +113,13 @@ SELECT count(*) AS not_seen FROM goflow.variable WHERE execution_id = :'e' AND s
 SELECT count(*) AS not_seen FROM goflow.journal WHERE execution_id = :'e' AND end_seq = 0;
 SELECT count(*) AS offered FROM goflow.offered WHERE execution_id = :'e';
 
+-- What comes after any number is what is there of the whole, of each of these executions.
+SELECT x.workflow, x.state, count(*) > 5 AS numbers, count(*) FILTER (WHERE
+	(SELECT array_agg(v::text ORDER BY v.seq) FROM goflow.events(x.execution, after => n, variables => true) v) IS DISTINCT FROM
+	(SELECT array_agg(v::text ORDER BY v.seq) FROM goflow.events(x.execution, variables => true) v WHERE v.seq > n)) AS differences
+  FROM goflow.executions x, generate_series(-1, (SELECT max(seq) + 1 FROM goflow.events(x.execution))) n WHERE x.workflow LIKE 'ev\_%'
+  GROUP BY x.execution, 1, 2 ORDER BY x.execution;
+
 -- One that has not begun, none, and who may ask.
 BEGIN;
 SELECT goflow.start('ev_fail') AS n \gset

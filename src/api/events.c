@@ -4,7 +4,9 @@
  *
  * Derived from the tables as of one moment (engine/event.c says what follows
  * from which row), sorted by number, and only then filtered: a progress_update
- * needs the counts of all that ended before it.
+ * needs the counts of all that ended before it.  Of what ended long before the
+ * number that was asked for only that much is kept, so that whoever asks again
+ * and again pays for little more than what is new.
  */
 #include "postgres.h"
 
@@ -28,9 +30,30 @@ PG_FUNCTION_INFO_V1(goflow_events);
 typedef struct Found
 {
 	GoflowEvent event;
-	const GoflowNodeRow *entry; /* of the end of a node, or NULL */
+	int32		total;			/* end of a node: nodes of the execution, 0: as before */
+	bool		retried;		/* the same: another attempt follows */
 	const GoflowPastEndRow *past;	/* the execution goes on after it, or NULL */
 } Found;
+
+/* The end of a node that is counted, but not to be told. */
+typedef struct Ended
+{
+	int32		number;
+	int32		total;
+	GoflowEventType type;
+	bool		retried;
+} Ended;
+
+/* A frame that has ended, and told when it began. */
+typedef struct PastFrame
+{
+	int32		seq;
+	int32		frame;
+	int32		parent;
+	int16		node;			/* whose it was */
+	int64		iteration;
+	TimestampTz at;
+} PastFrame;
 
 /* A run of a loop: its iterations are frames inside of (frame, node). */
 typedef struct LoopRun
@@ -51,9 +74,16 @@ typedef struct History
 {
 	GoflowExecutionRow *row;
 	GoflowDefinition *definition;
+	int64		after;			/* events up to this number are only counted */
 	Found	   *found;
 	int			nfound;
 	int			maxfound;
+	Ended	   *ended;
+	int			nended;
+	int			maxended;
+	PastFrame  *frames;
+	int			nframes;
+	int			maxframes;
 	const GoflowNodeRow *entry; /* whose events are being collected */
 	const GoflowPastEndRow *past;	/* the same */
 	LoopRun    *loops;			/* sorted */
@@ -62,21 +92,29 @@ typedef struct History
 	HTAB	   *parents;		/* FrameParent */
 } History;
 
+/* Makes room for one more element of an array. */
+#define GROW(array, n, max) \
+	do { \
+		if ((n) == (max)) \
+		{ \
+			(max) = Max((max) * 2, 64); \
+			(array) = (array) ? repalloc_huge(array, (max) * sizeof(*(array))) : \
+				palloc((max) * sizeof(*(array))); \
+		} \
+	} while (0)
+
 static void
 collect(const GoflowEvent *event, void *arg)
 {
 	History    *history = arg;
+	Found	   *found;
 
-	if (history->nfound == history->maxfound)
-	{
-		history->maxfound = Max(history->maxfound * 2, 256);
-		history->found = history->found ?
-			repalloc_huge(history->found, history->maxfound * sizeof(Found)) :
-			palloc(history->maxfound * sizeof(Found));
-	}
-	history->found[history->nfound].event = *event;
-	history->found[history->nfound].entry = history->entry;
-	history->found[history->nfound++].past = history->past;
+	GROW(history->found, history->nfound, history->maxfound);
+	found = &history->found[history->nfound++];
+	found->event = *event;
+	found->total = history->entry ? history->entry->total : 0;
+	found->retried = history->entry && history->entry->retried;
+	found->past = history->past;
 }
 
 static void
@@ -86,13 +124,7 @@ note_loop(History *history, int32 frame, int16 node, int16 attempt, int32 seq)
 
 	if (history->definition->nodes[node]->type != GOFLOW_TYPE_LOOP)
 		return;
-	if (history->nloops == history->maxloops)
-	{
-		history->maxloops = Max(history->maxloops * 2, 64);
-		history->loops = history->loops ?
-			repalloc_huge(history->loops, history->maxloops * sizeof(LoopRun)) :
-			palloc(history->maxloops * sizeof(LoopRun));
-	}
+	GROW(history->loops, history->nloops, history->maxloops);
 	loop = &history->loops[history->nloops++];
 	loop->frame = frame;
 	loop->node = node;
@@ -171,20 +203,10 @@ collect_frame(History *history, int32 seq, TimestampTz at, int32 frame, int32 pa
 
 /* What is needed to know about frames before their own events can be made. */
 static void
-look_at_frames(History *history, List *entries, List *frames, List *pendings)
+look_at_frames(History *history, List *frames, List *pendings)
 {
-	HASHCTL		ctl = {.keysize = sizeof(int32), .entrysize = sizeof(FrameParent), .hcxt = CurrentMemoryContext};
 	ListCell   *lc;
 
-	history->parents = hash_create("goflow frames", 256, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	foreach(lc, entries)
-	{
-		const GoflowNodeRow *entry = lfirst(lc);
-
-		if (entry->parent >= 0)
-			note_parent(history, entry->frame, entry->parent);
-		note_loop(history, entry->frame, entry->node, entry->attempt, entry->seq);
-	}
 	foreach(lc, frames)
 	{
 		const GoflowFrameRow *frame = lfirst(lc);
@@ -203,11 +225,58 @@ look_at_frames(History *history, List *entries, List *frames, List *pendings)
 		qsort(history->loops, history->nloops, sizeof(LoopRun), compare_loops);
 }
 
+/* A node that ended before all that is to be told. */
 static void
-collect_ends(History *history)
+count_later(History *history, const GoflowNodeRow *entry, int32 end)
+{
+	Ended	   *ended;
+
+	GROW(history->ended, history->nended, history->maxended);
+	ended = &history->ended[history->nended++];
+	ended->number = end;
+	ended->total = entry->total;
+	ended->type = goflow_event_type_of_end(entry->state);
+	ended->retried = entry->retried;
+}
+
+static void
+collect_entry(const GoflowNodeRow *entry, void *arg)
+{
+	History    *history = arg;
+	const GoflowNode *node = history->definition->nodes[entry->node];
+	int32		end = goflow_event_end(node, entry);
+
+	if (entry->parent >= 0)
+		note_parent(history, entry->frame, entry->parent);
+	note_loop(history, entry->frame, entry->node, entry->attempt, entry->seq);
+	/* its last event is the progress after its end; its frame began before */
+	if (end > 0 && end + 1 <= history->after)
+	{
+		count_later(history, entry, end);
+		return;
+	}
+	history->entry = entry;
+	goflow_event_of_node(history->definition, entry, collect, history);
+	history->entry = NULL;
+	if (entry->frame_seq > 0)
+	{
+		PastFrame  *frame;
+
+		GROW(history->frames, history->nframes, history->maxframes);
+		frame = &history->frames[history->nframes++];
+		frame->seq = entry->frame_seq;
+		frame->at = entry->frame_at;
+		frame->frame = entry->frame;
+		frame->parent = entry->parent;
+		frame->node = node->body->owner->index;
+		frame->iteration = entry->iteration;
+	}
+}
+
+static void
+collect_ends(History *history, List *past)
 {
 	GoflowExecutionRow *row = history->row;
-	List	   *past = goflow_past_ends_read(&row->id);
 	TimestampTz started_at = row->started_at;
 	ListCell   *lc;
 
@@ -231,24 +300,25 @@ static void
 collect_all(History *history)
 {
 	const pg_uuid_t *id = &history->row->id;
-	List	   *entries = goflow_journal_read(id);
+	HASHCTL		ctl = {.keysize = sizeof(int32), .entrysize = sizeof(FrameParent), .hcxt = CurrentMemoryContext};
+	List	   *past = goflow_past_ends_read(id);
 	List	   *frames = goflow_frames_read(id);
 	List	   *pendings = goflow_pending_read(id);
 	ListCell   *lc;
 
-	look_at_frames(history, entries, frames, pendings);
-	collect_ends(history);
-	foreach(lc, entries)
+	/* a retry takes back what had been counted: the long way */
+	if (past)
+		history->after = 0;
+	history->parents = hash_create("goflow frames", 256, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	collect_ends(history, past);
+	goflow_journal_each(id, collect_entry, history);
+	look_at_frames(history, frames, pendings);
+	for (int i = 0; i < history->nframes; i++)
 	{
-		const GoflowNodeRow *entry = lfirst(lc);
+		const PastFrame *frame = &history->frames[i];
 
-		CHECK_FOR_INTERRUPTS();
-		history->entry = entry;
-		goflow_event_of_node(history->definition, entry, collect, history);
-		history->entry = NULL;
-		if (entry->frame_seq > 0)
-			collect_frame(history, entry->frame_seq, entry->frame_at, entry->frame, entry->parent,
-						  history->definition->nodes[entry->node]->body->owner, entry->iteration);
+		collect_frame(history, frame->seq, frame->at, frame->frame, frame->parent,
+					  history->definition->nodes[frame->node], frame->iteration);
 	}
 	foreach(lc, frames)
 	{
@@ -273,7 +343,8 @@ collect_all(History *history)
 							  offered->attempt, collect, history);
 	}
 	foreach(lc, goflow_variables_read(id))
-		goflow_event_of_variable(lfirst(lc), collect, history);
+		if (((const GoflowVariableRow *) lfirst(lc))->seq > history->after)
+			goflow_event_of_variable(lfirst(lc), collect, history);
 }
 
 /* ---- order and counts ---- */
@@ -305,6 +376,28 @@ sort_events(History *history)
 	history->nfound = kept;
 }
 
+static int
+compare_ended(const void *a, const void *b)
+{
+	int32		left = ((const Ended *) a)->number;
+	int32		right = ((const Ended *) b)->number;
+
+	return left < right ? -1 : left > right;
+}
+
+/* A node has ended; total: of the execution from now on, or 0. */
+static void
+count_end(GoflowEvent *counts, GoflowEventType type, int32 total, bool retried)
+{
+	if (total > 0)
+		counts->total = total;
+	if (retried)
+		return;
+	counts->completed += type == GOFLOW_EVENT_NODE_COMPLETED;
+	counts->failed += type == GOFLOW_EVENT_NODE_FAILED;
+	counts->skipped += type == GOFLOW_EVENT_NODE_SKIPPED;
+}
+
 /* Counts what had ended up to each event; a retry takes back what runs again. */
 static void
 count_progress(History *history)
@@ -316,10 +409,19 @@ count_progress(History *history)
 	memset(&counts, 0, sizeof(counts));
 	counts.total = goflow_graph_reach(definition->body, history->row->entry,
 									  palloc(Max(definition->body->nnodes, 1) * sizeof(bool)));
+	if (history->nended > 0)
+		qsort(history->ended, history->nended, sizeof(Ended), compare_ended);
+	for (int i = 0; i < history->nended; i++)
+	{
+		const Ended *ended = &history->ended[i];
+
+		count_end(&counts, ended->type, ended->total, ended->retried);
+		if (!ended->retried)
+			percent = Max(percent, goflow_event_percent(&counts));
+	}
 	for (int i = 0; i < history->nfound; i++)
 	{
 		GoflowEvent *event = &history->found[i].event;
-		const GoflowNodeRow *entry = history->found[i].entry;
 		const GoflowPastEndRow *past = history->found[i].past;
 
 		switch (event->type)
@@ -336,13 +438,7 @@ count_progress(History *history)
 			case GOFLOW_EVENT_NODE_COMPLETED:
 			case GOFLOW_EVENT_NODE_FAILED:
 			case GOFLOW_EVENT_NODE_SKIPPED:
-				if (entry->total > 0)
-					counts.total = entry->total;
-				if (entry->retried)
-					break;
-				counts.completed += event->type == GOFLOW_EVENT_NODE_COMPLETED;
-				counts.failed += event->type == GOFLOW_EVENT_NODE_FAILED;
-				counts.skipped += event->type == GOFLOW_EVENT_NODE_SKIPPED;
+				count_end(&counts, event->type, history->found[i].total, history->found[i].retried);
 				break;
 			case GOFLOW_EVENT_PROGRESS_UPDATE:
 				percent = Max(percent, goflow_event_percent(&counts));
@@ -485,7 +581,10 @@ goflow_events(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0))
 		return (Datum) 0;
 	history.row = goflow_api_execution(PG_GETARG_UUID_P(0));
+	if (goflow_execution_is_finished(history.row->state) && after >= history.row->last_seq)
+		return (Datum) 0;		/* its end has the last number */
 	history.definition = goflow_workflow_load(history.row->workflow_id);
+	history.after = after;
 	wanted = wanted_nodes(history.definition, PG_ARGISNULL(2) ? NULL : PG_GETARG_ARRAYTYPE_P(2));
 
 	/* a crash must not take back what is seen here (engine/history.c) */

@@ -118,6 +118,7 @@ extern void goflow_event_of_variable(const GoflowVariableRow *row, GoflowEventSi
 extern void goflow_event_of_begin(int32 number, TimestampTz at, GoflowEventSink sink, void *arg);
 extern void goflow_event_of_finish(int32 number, TimestampTz at, char state, GoflowEventSink sink,
 								   void *arg);
+extern GoflowEventType goflow_event_type_of_end(char state);
 extern int	goflow_event_percent(const GoflowEvent *event);
 
 /* ---- event_data.c ---- */

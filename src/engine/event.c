@@ -136,8 +136,8 @@ make_of_node(GoflowEventType type, int32 number, TimestampTz at, char state, int
 	return event;
 }
 
-static GoflowEventType
-type_of_end(char state)
+GoflowEventType
+goflow_event_type_of_end(char state)
 {
 	switch (state)
 	{
@@ -184,7 +184,7 @@ goflow_event_of_node(const GoflowDefinition *definition, const GoflowNodeRow *ro
 			EMIT(GOFLOW_EVENT_LOOP_COMPLETED, number, row->finished_at, row->state);
 		}
 	}
-	EMIT(type_of_end(row->state), end, row->finished_at, row->state);
+	EMIT(goflow_event_type_of_end(row->state), end, row->finished_at, row->state);
 	if (!row->retried)
 	{
 		event = make(GOFLOW_EVENT_PROGRESS_UPDATE, end + 1, row->finished_at, GOFLOW_EXECUTION_RUNNING);

@@ -112,6 +112,11 @@ is(query($node, "SELECT (SELECT count(*) FROM (SELECT seq, event, at, data FROM 
 	  . " (SELECT count(*) FROM polled) - (SELECT count(*) FROM goflow.events('$execution'))"), '0|0',
 	'whoever asks again and again misses nothing and gets nothing twice');
 cmp_ok(query($node, 'SELECT count(*) FROM polled'), '>', 60 * 8, 'a long history');
+is(query($node, q{SELECT count(*) FROM goflow.executions x, LATERAL (SELECT array_agg(v::text ORDER BY seq) AS a, max(seq) AS last
+	FROM goflow.events(x.execution) v) whole, generate_series(0, 1, 0.04) part
+	WHERE x.workflow IN ('everything', 'busy') AND (SELECT array_agg(v::text ORDER BY seq) FROM goflow.events(x.execution, after => (part * last)::int) v)
+		IS DISTINCT FROM (SELECT array_agg(v::text ORDER BY seq) FROM goflow.events(x.execution) v WHERE seq > (part * last)::int)}), '0',
+	'what comes after a number is that part of the whole');
 
 # ---- data that are too long ----
 
