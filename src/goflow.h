@@ -24,7 +24,8 @@
 #define GOFLOW_MAX_FIELDS 1000
 #define GOFLOW_MAX_DEPTH 64
 
-/* Bounds of run-time values */
+/* Bounds of run-time values; JSON that comes from outside is bounded as it is stored */
+#define GOFLOW_MAX_PAYLOAD_BYTES (64 * 1024 * 1024)
 #define GOFLOW_MIN_PRIORITY (-100)
 #define GOFLOW_MAX_PRIORITY 100
 

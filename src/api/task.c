@@ -151,7 +151,7 @@ get_claim(FunctionCallInfo fcinfo, const char *function)
  * heartbeat(task uuid, progress jsonb) returns timestamptz
  *
  * The lease begins anew; returns its end.  progress is for goflow.tasks.
- * Errors: WF115 if the claim is good no more.
+ * Errors: WF115 if the claim is good no more, WF015.
  */
 Datum
 goflow_heartbeat(PG_FUNCTION_ARGS)
@@ -159,6 +159,8 @@ goflow_heartbeat(PG_FUNCTION_ARGS)
 	GoflowTaskClaim *claim = get_claim(fcinfo, "goflow.heartbeat()");
 	TimestampTz until = 0;
 
+	if (!PG_ARGISNULL(1))
+		goflow_limit_check_payload("the progress of a task", PG_GETARG_JSONB_P(1));
 	if (!goflow_task_heartbeat(PG_GETARG_UUID_P(0), PG_ARGISNULL(1) ? NULL : PG_GETARG_JSONB_P(1),
 							   &until))
 		raise_lost(claim);

@@ -8,8 +8,8 @@
  *
  *	parse.c		jsonb -> GoflowDefinition.  Keys, JSON types, ids; no catalogs.
  *				With node_types.c, flow_types.c, data_types.c and wait_types.c,
- *				the types of nodes, policy.c, retries and the like, and json.c,
- *				the readers.
+ *				the types of nodes, policy.c, retries and the like, limits.c and
+ *				json.c, the readers.
  *	graph.c		edges, ports, cycles, reachability, entries, order, of each body.
  *	analyze.c	declared types, then every SQL text by the server's parser
  *				(statement.c), with the references of reference.c resolved by
@@ -350,6 +350,8 @@ struct GoflowNode
 	/* errors */
 	GoflowRetry *retry;			/* or NULL: as the workflow says */
 	int64		timeout;		/* of an attempt, microseconds; 0: none */
+	int			max_rows;		/* "limits" */
+	int			max_result;		/* bytes, of all columns as text */
 	GoflowOnError on_error;
 	GoflowNode *on_error_node;	/* of the same body, with GOFLOW_ON_ERROR_NODE */
 	char	   *on_error_id;	/* its id, as written */
@@ -401,7 +403,7 @@ struct GoflowNode
 
 	int			parallel;		/* loop: iterations side by side, from 1 */
 	GoflowExpr *collect;		/* loop: a value per iteration, or NULL */
-	int64		max_iterations; /* loop; 0: GOFLOW_MAX_ITERATIONS */
+	int64		max_iterations; /* loop */
 	GoflowNode *loop;			/* break, continue: the one that they belong to */
 
 	GoflowCatch *catches;		/* try */
@@ -442,8 +444,30 @@ struct GoflowNode
 	char	   *activity;		/* what pg_stat_activity shows (engine/activity.c), or NULL */
 };
 
-/* The bound of a loop that declares none */
-#define GOFLOW_MAX_ITERATIONS INT64CONST(10000000)
+/*
+ * "limits": what a definition may say at most, and what holds if it says
+ * nothing.  Counts of nodes are int32, and so are the numbers of events, of
+ * which a node has two at least.
+ */
+#define GOFLOW_MAX_EXECUTION_NODES 500000000
+#define GOFLOW_MAX_ITERATIONS 1000000000
+#define GOFLOW_DEFAULT_ITERATIONS 10000000
+#define GOFLOW_MAX_EXECUTIONS 10000000
+#define GOFLOW_DEFAULT_EXECUTIONS 100000
+#define GOFLOW_MAX_ROWS 1000000000
+#define GOFLOW_DEFAULT_ROWS 10000000
+#define GOFLOW_MAX_RESULT_BYTES (512 * 1024 * 1024)
+#define GOFLOW_DEFAULT_RESULT_BYTES (256 * 1024 * 1024)
+
+typedef struct GoflowLimits
+{
+	int			nodes;			/* that end in an execution, skipped ones too */
+	int			iterations;		/* of a loop that has no "max_iterations" */
+	int			executions;		/* below an execution that no node started */
+	int			depth;			/* levels of sub-workflows below an execution */
+	int			rows;			/* of a node that says nothing */
+	int			result;			/* bytes: the same, and of an output and of a variable */
+} GoflowLimits;
 
 struct GoflowBody
 {
@@ -500,6 +524,7 @@ struct GoflowDefinition
 	int64		retention;		/* microseconds; 0: as the setting says */
 	GoflowRetry *retry;			/* of nodes that have none; or NULL */
 	GoflowOnError on_error;		/* of nodes that say nothing: fail, continue, skip */
+	GoflowLimits limits;
 
 	/*
 	 * Set around every node: search_path, DateStyle, … as define() found them,

@@ -93,7 +93,8 @@ goflow_parse_loop(GoflowParser *parser, GoflowNode *node, GoflowObject *object)
 	read_loop_kind(parser, node, object);
 	node->parallel = read_integer(parser, object, "parallel", 1, MAX_PARALLEL, 1,
 								  "It is how many iterations may run side by side.");
-	node->max_iterations = read_integer(parser, object, "max_iterations", 1, PG_INT32_MAX, 0,
+	node->max_iterations = read_integer(parser, object, "max_iterations", 1, PG_INT32_MAX,
+										parser->definition->limits.iterations,
 										"A loop that has more fails.");
 	if (body)
 		(void) goflow_parse_body(parser, node, "body", "body", body);

@@ -26,6 +26,7 @@
 static const GoflowKeyRule workflow_keys[] = {
 	{"description", GOFLOW_JSON_STRING},
 	{"input", GOFLOW_JSON_OBJECT},
+	{"limits", GOFLOW_JSON_OBJECT},
 	{"nodes", GOFLOW_JSON_OBJECT, true},
 	{"on_error", GOFLOW_JSON_STRING},
 	{"output", GOFLOW_JSON_OBJECT},
@@ -52,6 +53,7 @@ static const GoflowKeyRule node_keys[] = {
 	{"timeout", GOFLOW_JSON_STRING},
 	{"on_error", GOFLOW_JSON_STRING},
 	{"compensate", GOFLOW_JSON_TEXT},
+	{"limits", GOFLOW_JSON_OBJECT},
 	{NULL}
 };
 
@@ -338,6 +340,7 @@ parse_node(GoflowParser *parser, GoflowNode *node, const JsonbValue *value)
 			node->has_unknown_ancestors = has_member(&object, "after");
 		goflow_read_join(parser, node, &object);
 		goflow_read_policy(parser, node, &object);
+		goflow_read_node_limits(parser, node, &object);
 		rule->parse(parser, node, &object);
 	}
 	else
@@ -554,6 +557,7 @@ parse_workflow(GoflowParser *parser, GoflowObject *object)
 		definition->inputs = goflow_read_fields(parser, "input", value, true,
 												GOFLOW_SEES(GOFLOW_REF_EXECUTION), &definition->ninputs);
 	goflow_read_workflow_policy(parser, object);
+	goflow_read_workflow_limits(parser, object);
 	parse_scope(parser, definition->body, object);
 	join_variables(definition);
 }

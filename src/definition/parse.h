@@ -136,6 +136,11 @@ extern void goflow_read_conditions(GoflowParser *parser, const char *key, const 
 								   int **codes, int *ncodes);
 extern char *goflow_read_condition(GoflowParser *parser, const char *key, const char *word);
 
+/* ---- limits.c ---- */
+
+extern void goflow_read_workflow_limits(GoflowParser *parser, GoflowObject *object);
+extern void goflow_read_node_limits(GoflowParser *parser, GoflowNode *node, GoflowObject *object);
+
 /* ---- flow_types.c ---- */
 
 extern const GoflowKeyRule goflow_loop_keys[];

@@ -26,6 +26,9 @@
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 
+/* The total is for people: it does not grow beyond this. */
+#define MAX_TOTAL (PG_INT32_MAX / 2)
+
 static void
 complete(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 {
@@ -105,7 +108,7 @@ begin_loop(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 {
 	GoflowPending *pending = goflow_run(frame, node)->pending;
 	GoflowPendingRow *row = &pending->now.row;
-	int64		bound = node->max_iterations > 0 ? node->max_iterations : GOFLOW_MAX_ITERATIONS;
+	int64		bound = node->max_iterations;
 
 	switch (node->loop_kind)
 	{
@@ -213,10 +216,11 @@ has_next(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, GoflowPendin
 		return row->next <= row->count;
 	if (!goflow_evaluate_boolean(ex, frame, node->expr))
 		return false;
-	if (row->next > (node->max_iterations > 0 ? node->max_iterations : GOFLOW_MAX_ITERATIONS))
+	if (row->next > node->max_iterations)
 		ereport(ERROR,
 				(errcode(ERRCODE_GOFLOW_LIMIT_EXCEEDED),
 				 errmsg("loop \"%s\" has made " INT64_FORMAT " iterations", node->path, row->next - 1),
+				 errdetail("Its \"max_iterations\" is " INT64_FORMAT ".", node->max_iterations),
 				 errhint("Set \"max_iterations\" if it is to make more.")));
 	return true;
 }
@@ -326,13 +330,13 @@ step_loop(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, List *ended
 		return;
 	}
 	if (row->next == 1 && row->count > 0)
-		ex->now.total += (int) Min(row->count * node->bodies[0]->nnodes, PG_INT32_MAX / 2);
+		ex->now.total = (int) Min(ex->now.total + row->count * node->bodies[0]->nnodes, MAX_TOTAL);
 	while (pending->now.live < node->parallel && has_next(ex, frame, node, row))
 	{
 		int64		number = row->next++;
 
 		if (row->count < 0)
-			ex->now.total += node->bodies[0]->nnodes;
+			ex->now.total = Min(ex->now.total + node->bodies[0]->nnodes, MAX_TOTAL);
 		(void) goflow_frame_start(ex, frame, node, 0, number, NULL);
 		CHECK_FOR_INTERRUPTS();
 	}

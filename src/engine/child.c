@@ -23,41 +23,70 @@
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
 
-/* Children that run inline within each other now: their parents are not stored yet. */
-static int	inline_depth = 0;
+/*
+ * Children run inline within each other, and their ancestors are not stored
+ * yet: how many levels more there may be below the one in work, and which
+ * workflow says so.
+ */
+static struct
+{
+	int			levels;
+	GoflowDefinition *definition;
+}			inline_limit;
 
 /* Runs a child to its end, and stores it; how it ended is in its row. */
 static void
-run_inline(GoflowExecutionRow *row)
+run_inline(GoflowExecution *ex, GoflowExecutionRow *row)
 {
-	inline_depth++;
+	int			outer_levels = inline_limit.levels;
+	GoflowDefinition *outer_definition = inline_limit.definition;
+
+	if (ex->row->parent == NULL || ex->definition->limits.depth < inline_limit.levels)
+	{
+		inline_limit.levels = ex->definition->limits.depth;
+		inline_limit.definition = ex->definition;
+	}
+	inline_limit.levels--;
 	PG_TRY();
 	{
 		goflow_engine_run_inline(row, false);
 	}
 	PG_FINALLY();
 	{
-		inline_depth--;
+		inline_limit.levels = outer_levels;
+		inline_limit.definition = outer_definition;
 	}
 	PG_END_TRY();
 	CommandCounterIncrement();
 }
 
-/* Refuses a chain of parents that is too long. */
+static void
+raise_too_deep(const char *workflow, const GoflowDefinition *above)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_GOFLOW_LIMIT_EXCEEDED),
+			 errmsg("workflow \"%s\" is nested too deeply", workflow),
+			 errdetail("Workflow \"%s\" may have %d levels of executions below it.", above->name,
+					   above->limits.depth),
+			 errhint("Does it start itself without an end?")));
+}
+
+/* Refuses a chain of parents that is too long for one of them. */
 static void
 check_depth(GoflowExecution *ex, GoflowNode *node)
 {
 	GoflowExecutionRow *row = ex->row;
+	GoflowDefinition *definition = ex->definition;
 
-	for (int depth = inline_depth + 1; depth > GOFLOW_MAX_DEPTH || (row && row->parent); depth++)
+	if (ex->is_inline && ex->row->parent && inline_limit.levels < 1)
+		raise_too_deep(node->workflow_name, inline_limit.definition);
+	for (int distance = 1;; distance++)
 	{
-		if (depth >= GOFLOW_MAX_DEPTH)
-			ereport(ERROR,
-					(errcode(ERRCODE_GOFLOW_LIMIT_EXCEEDED),
-					 errmsg("workflow \"%s\" is nested too deeply", node->workflow_name),
-					 errdetail("There are %d executions above it.", GOFLOW_MAX_DEPTH),
-					 errhint("Does it start itself without an end?")));
-		row = goflow_execution_read(row->parent);
+		if (distance > definition->limits.depth)
+			raise_too_deep(node->workflow_name, definition);
+		if (row->parent == NULL || (row = goflow_execution_read(row->parent)) == NULL)
+			break;
+		definition = goflow_workflow_load(row->workflow_id);
 	}
 }
 
@@ -81,6 +110,7 @@ make_row(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied to start workflow \"%s\"", node->workflow_name)));
 	check_depth(ex, node);
+	goflow_limit_check_tree(ex, node->workflow_name);
 	input = goflow_evaluate_object(ex, frame, node->exprs, node->nexprs);
 
 	definition = goflow_workflow_load(workflow.workflow_id);
@@ -94,6 +124,7 @@ make_row(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 	row->entry = goflow_default_entry(definition);
 	row->created_at = GetCurrentTimestamp();
 	row->parent = &ex->row->id;
+	row->root = ex->row->root ? ex->row->root : &ex->row->id;
 	row->trigger = goflow_manual_trigger(definition, row->entry);
 	level = NewGUCNestLevel();
 	goflow_settings_apply(&definition->settings);
@@ -228,7 +259,7 @@ goflow_child_begin(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 			ereport(ERROR,
 					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 					 errmsg("run() cannot run workflow \"%s\" as its owner", node->workflow_name)));
-		run_inline(row);
+		run_inline(ex, row);
 	}
 	else
 	{

@@ -38,6 +38,9 @@ extern ArrayType *goflow_input_convert(GoflowDefinition *definition, Jsonb *inpu
 /* One value of a jsonb object in text form; *bad: it is no value of the field's type. */
 extern text *goflow_field_convert(const GoflowField *field, JsonbValue *given, ErrorData **bad);
 
+/* WF015 if JSON from outside is larger than GOFLOW_MAX_PAYLOAD_BYTES; what names it in the message. */
+extern void goflow_limit_check_payload(const char *what, const Jsonb *payload);
+
 /*
  * What somebody outside gives a node, in text form.  subject is for messages,
  * as in 'signal "paid"'; need_all: a field that is missing is an error, not a

@@ -26,6 +26,7 @@
 
 #include "engine/state.h"
 
+#include "access/printtup.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
@@ -612,6 +613,7 @@ typedef struct RowReceiver
 	int		   *map;
 	Datum	   *values;
 	bool	   *nulls;
+	int64		received;
 	MemoryContext context;		/* of one row */
 } RowReceiver;
 
@@ -629,6 +631,7 @@ receiver_put(RowReceiver *receiver, const Datum *values, const bool *nulls)
 {
 	MemoryContext old = MemoryContextSwitchTo(receiver->context);
 
+	goflow_limit_check_rows(receiver->expr->node, ++receiver->received);
 	for (int i = 0; i < receiver->nfields; i++)
 	{
 		int			from = receiver->map[i];
@@ -863,6 +866,25 @@ goflow_evaluate_take_result(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr 
 }
 
 /*
+ * Of a result that is to have one row at most, what is more than that is
+ * counted, and not kept: there may be any number of rows.
+ */
+typedef struct FirstReceiver
+{
+	DestReceiver pub;
+	int			kept;
+	int			keep;
+} FirstReceiver;
+
+static bool
+first_receive(TupleTableSlot *slot, DestReceiver *self)
+{
+	FirstReceiver *receiver = (FirstReceiver *) self;
+
+	return receiver->kept++ >= receiver->keep || spi_printtup(slot, self);
+}
+
+/*
  * Runs the statement of a sql node and takes its result.
  */
 void
@@ -871,6 +893,10 @@ goflow_evaluate_statement(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *e
 {
 	GoflowPlan *plan = get_plan(expr);
 	SPIExecuteOptions options;
+	FirstReceiver first = {
+		.pub = {first_receive, spi_dest_startup, receiver_nothing, receiver_nothing, DestTuplestore},
+		.keep = expr->node->rows == GOFLOW_ROWS_NONE ? 0 : 1,
+	};
 	int			rc;
 
 	if (expr->node->rows == GOFLOW_ROWS_MANY)
@@ -890,6 +916,7 @@ goflow_evaluate_statement(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *e
 		goflow_evaluate_take_result(ex, frame, expr, run, NULL, 1);
 		return;
 	}
+	options.dest = &first.pub;
 	register_rows(ex, frame, expr);
 	SPI_tuptable = NULL;
 	rc = SPI_execute_plan_extended(plan->spi, &options);

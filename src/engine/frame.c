@@ -208,6 +208,7 @@ finish(GoflowExecution *ex, GoflowFrame *frame)
 		make_output(ex, frame);
 	MemoryContext old = MemoryContextSwitchTo(frame->context);
 
+	goflow_limit_check_size(ex->definition, "output of", frame->body->name, VARSIZE_ANY_EXHDR(output));
 	frame->now.output = DatumGetJsonbPCopy(JsonbPGetDatum(output));
 	MemoryContextSwitchTo(old);
 	end(ex, frame);

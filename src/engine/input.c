@@ -192,6 +192,7 @@ goflow_input_convert(GoflowDefinition *definition, Jsonb *input, GoflowExecution
 		ereport(ERROR,
 				(errcode(ERRCODE_GOFLOW_INVALID_INPUT),
 				 errmsg("input of workflow \"%s\" must be a JSON object", definition->name)));
+	goflow_limit_check_payload(psprintf("input of workflow \"%s\"", definition->name), input);
 	check_names(definition, input);
 
 	for (int i = 0; i < n; i++)

@@ -237,7 +237,10 @@ goflow_variable_assign(GoflowExecution *ex, GoflowFrame *frame, int variable, Go
 	row->node = node ? node->index : -1;
 	row->assigned_at = GetCurrentTimestamp();
 	if (!isnull)
+	{
 		row->value = goflow_value_encode(field, value);
+		goflow_limit_check_size(ex->definition, "variable", field->name, VARSIZE_ANY_EXHDR(row->value));
+	}
 	goflow_writes_add(ex->writes, GOFLOW_WRITE_VARIABLE, row);
 	goflow_history_assigned(ex, row);
 

@@ -96,6 +96,7 @@ goflow_payload_convert(GoflowNode *node, Jsonb *payload, const char *subject, bo
 				(errcode(ERRCODE_GOFLOW_INVALID_PAYLOAD),
 				 errmsg("what is given to %s must be a JSON object", subject),
 				 hint_fields(node)));
+	goflow_limit_check_payload(psprintf("what is given to %s", subject), payload);
 	check_names(node, payload, subject);
 
 	level = NewGUCNestLevel();

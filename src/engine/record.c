@@ -86,6 +86,7 @@ write_journal(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, char st
 		/* copies: the frame may have gone before they are written */
 		row->ncolumns = node->ncolumns;
 		row->columns = goflow_values_to_texts(node->columns, node->ncolumns, run->values, run->nulls);
+		goflow_limit_check_result(node, row->columns, run->nulls);
 		row->column_nulls = palloc(node->ncolumns * sizeof(bool));
 		memcpy(row->column_nulls, run->nulls, node->ncolumns * sizeof(bool));
 	}

@@ -364,6 +364,8 @@ run_nodes(Position *at, GoflowBudget *budget, bool only_one)
 		GoflowNode *node;
 
 		CHECK_FOR_INTERRUPTS();
+		if (unlikely(goflow_limit_is_reached(ex)))
+			goflow_limit_stop(ex);
 		at->node = NULL;
 		at->frame = goflow_frame_next(ex);
 
@@ -400,6 +402,8 @@ run_nodes(Position *at, GoflowBudget *budget, bool only_one)
 		else
 		{
 			at->node = node;
+			if (unlikely(goflow_limit_is_reached(ex)) && !goflow_run(at->frame, node)->is_stepping)
+				goflow_limit_check_rest(ex);
 			if (goflow_run(at->frame, node)->is_stepping)
 			{
 				enter(at, at->frame, node, goflow_run(at->frame, node)->attempt);

@@ -27,6 +27,7 @@
  *	error.c		errors as jsonb and back
  *	fence.c		what has crashed the server does not do so for ever
  *	session.c	settings, hygiene, fuse and timeout around a node
+ *	limits.c	what stops a workflow that would go on for ever
  *	activity.c	what pg_stat_activity shows of it
  *	segment.c	runs ready nodes of one execution in a subtransaction
  *	driver.c	batches of executions, node mode: whole transactions in a worker
@@ -612,6 +613,21 @@ extern bool goflow_session_timed_out(void);
 extern bool goflow_session_must_run_alone(void);
 extern bool goflow_session_holds_advisory_lock(void);
 extern void goflow_session_clean(void);
+
+/* ---- limits.c ---- */
+
+/* Nodes, and numbers of events, that an execution may have before it is ended; then it has a reserve. */
+#define GOFLOW_MAX_SEQ 2000000000
+#define GOFLOW_SEQ_RESERVE 100000000
+
+extern bool goflow_limit_is_reached(const GoflowExecution *ex);
+extern void goflow_limit_stop(GoflowExecution *ex);
+extern void goflow_limit_check_rest(GoflowExecution *ex);
+extern void goflow_limit_check_tree(GoflowExecution *ex, const char *workflow);
+extern void goflow_limit_check_rows(const GoflowNode *node, int64 rows);
+extern void goflow_limit_check_size(const GoflowDefinition *definition, const char *what, const char *name,
+									Size size);
+extern void goflow_limit_check_result(const GoflowNode *node, const Datum *texts, const bool *nulls);
 
 /* ---- activity.c ---- */
 extern void goflow_activity_show(GoflowDefinition *definition, GoflowNode *node);

@@ -44,10 +44,13 @@ CREATE TABLE goflow.execution (
 	error        jsonb,
 	home         uuid NOT NULL,        -- the database whose it is: goflow.home
 	retry_seq    int,                  -- seq of the last event before its last retry; NULL: none
-	retried      smallint[]            -- nodes whose journal up to retry_seq does not count
+	retried      smallint[],           -- nodes whose journal up to retry_seq does not count
+	root         uuid                  -- of one that a node started: the execution at the top of all that did
 );
 -- What is alive: read at recovery only.
 CREATE INDEX execution_live ON goflow.execution (execution_id) WHERE finished_at IS NULL;
+-- How many there are below one: "limits".
+CREATE INDEX execution_root ON goflow.execution (root) WHERE root IS NOT NULL;
 CREATE INDEX execution_workflow ON goflow.execution (workflow_id);
 
 -- Ends that were not the last: the execution was retried after them.

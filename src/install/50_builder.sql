@@ -83,13 +83,14 @@ COMMENT ON FUNCTION goflow.body(jsonb[]) IS
 CREATE FUNCTION goflow.options(
 	title text DEFAULT NULL, description text DEFAULT NULL, priority int DEFAULT NULL,
 	timeout text DEFAULT NULL, retry anyelement DEFAULT NULL::int, on_error text DEFAULT NULL,
-	security text DEFAULT NULL, settings jsonb DEFAULT NULL, retention text DEFAULT NULL)
+	security text DEFAULT NULL, settings jsonb DEFAULT NULL, retention text DEFAULT NULL,
+	limits jsonb DEFAULT NULL)
 RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT goflow.without_nulls(jsonb_build_object(
 		'title', title, 'description', description, 'priority', priority, 'timeout', timeout,
 		'retry', to_jsonb(retry), 'on_error', on_error, 'security', security, 'settings', settings,
-		'retention', retention))
+		'retention', retention, 'limits', limits))
 $$;
 COMMENT ON FUNCTION goflow.options IS
 'What a workflow says of itself: the keys of a definition beside nodes, input, variables and output.';
@@ -141,13 +142,14 @@ CREATE FUNCTION goflow.node(
 	id text, type text, keys jsonb DEFAULT '{}',
 	after anycompatible DEFAULT NULL::text, "join" text DEFAULT NULL, cancel_rest boolean DEFAULT NULL,
 	aggregate text DEFAULT NULL, retry anyelement DEFAULT NULL::int, timeout text DEFAULT NULL,
-	on_error text DEFAULT NULL, compensate text DEFAULT NULL, settings jsonb DEFAULT NULL, title text DEFAULT NULL)
+	on_error text DEFAULT NULL, compensate text DEFAULT NULL, settings jsonb DEFAULT NULL, title text DEFAULT NULL,
+	limits jsonb DEFAULT NULL)
 RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT jsonb_build_object('nodes', jsonb_build_object(id, goflow.without_nulls(keys || jsonb_build_object(
 		'type', type, 'after', to_jsonb(after), 'join', goflow.number_or_text("join"),
 		'cancel_rest', cancel_rest, 'aggregate', aggregate, 'retry', to_jsonb(retry), 'timeout', timeout,
-		'on_error', on_error, 'compensate', compensate, 'settings', settings, 'title', title))))
+		'on_error', on_error, 'compensate', compensate, 'settings', settings, 'title', title, 'limits', limits))))
 $$;
 COMMENT ON FUNCTION goflow.node IS
 'A node of any type, with the keys of the type as JSON.';
@@ -187,7 +189,8 @@ CREATE FUNCTION goflow.sql(
 	atomic boolean DEFAULT NULL, isolation text DEFAULT NULL,
 	after anycompatible DEFAULT NULL::text, "join" text DEFAULT NULL, cancel_rest boolean DEFAULT NULL,
 	aggregate text DEFAULT NULL, retry anyelement DEFAULT NULL::int, timeout text DEFAULT NULL,
-	on_error text DEFAULT NULL, compensate text DEFAULT NULL, settings jsonb DEFAULT NULL, title text DEFAULT NULL)
+	on_error text DEFAULT NULL, compensate text DEFAULT NULL, settings jsonb DEFAULT NULL, title text DEFAULT NULL,
+	limits jsonb DEFAULT NULL)
 RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT goflow.node(id, 'sql', jsonb_build_object(
@@ -195,7 +198,7 @@ AS $$
 			'isolation', isolation),
 		after => to_jsonb(after), "join" => "join", cancel_rest => cancel_rest, aggregate => aggregate,
 		retry => to_jsonb(retry), timeout => timeout, on_error => on_error, compensate => compensate,
-		settings => settings, title => title)
+		settings => settings, title => title, limits => limits)
 $$;
 COMMENT ON FUNCTION goflow.sql IS
 'A sql node: one statement.';
@@ -204,14 +207,15 @@ CREATE FUNCTION goflow.condition(
 	id text, if text,
 	after anycompatible DEFAULT NULL::text, "join" text DEFAULT NULL, cancel_rest boolean DEFAULT NULL,
 	aggregate text DEFAULT NULL, retry anyelement DEFAULT NULL::int, timeout text DEFAULT NULL,
-	on_error text DEFAULT NULL, compensate text DEFAULT NULL, settings jsonb DEFAULT NULL, title text DEFAULT NULL)
+	on_error text DEFAULT NULL, compensate text DEFAULT NULL, settings jsonb DEFAULT NULL, title text DEFAULT NULL,
+	limits jsonb DEFAULT NULL)
 RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT goflow.node(id, 'condition', jsonb_build_object(
 			'if', if),
 		after => to_jsonb(after), "join" => "join", cancel_rest => cancel_rest, aggregate => aggregate,
 		retry => to_jsonb(retry), timeout => timeout, on_error => on_error, compensate => compensate,
-		settings => settings, title => title)
+		settings => settings, title => title, limits => limits)
 $$;
 COMMENT ON FUNCTION goflow.condition IS
 'A condition node: its ports are true and false.';
@@ -220,14 +224,15 @@ CREATE FUNCTION goflow.switch(
 	id text, cases jsonb[], "on" text DEFAULT NULL,
 	after anycompatible DEFAULT NULL::text, "join" text DEFAULT NULL, cancel_rest boolean DEFAULT NULL,
 	aggregate text DEFAULT NULL, retry anyelement DEFAULT NULL::int, timeout text DEFAULT NULL,
-	on_error text DEFAULT NULL, compensate text DEFAULT NULL, settings jsonb DEFAULT NULL, title text DEFAULT NULL)
+	on_error text DEFAULT NULL, compensate text DEFAULT NULL, settings jsonb DEFAULT NULL, title text DEFAULT NULL,
+	limits jsonb DEFAULT NULL)
 RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT goflow.node(id, 'switch', jsonb_build_object(
 			'cases', to_jsonb(cases), 'on', "on"),
 		after => to_jsonb(after), "join" => "join", cancel_rest => cancel_rest, aggregate => aggregate,
 		retry => to_jsonb(retry), timeout => timeout, on_error => on_error, compensate => compensate,
-		settings => settings, title => title)
+		settings => settings, title => title, limits => limits)
 $$;
 COMMENT ON FUNCTION goflow.switch IS
 'A switch node: cases made by goflow.case(), the first that is true, or equal to "on".';
@@ -236,14 +241,15 @@ CREATE FUNCTION goflow.set(
 	id text, set jsonb,
 	after anycompatible DEFAULT NULL::text, "join" text DEFAULT NULL, cancel_rest boolean DEFAULT NULL,
 	aggregate text DEFAULT NULL, retry anyelement DEFAULT NULL::int, timeout text DEFAULT NULL,
-	on_error text DEFAULT NULL, compensate text DEFAULT NULL, settings jsonb DEFAULT NULL, title text DEFAULT NULL)
+	on_error text DEFAULT NULL, compensate text DEFAULT NULL, settings jsonb DEFAULT NULL, title text DEFAULT NULL,
+	limits jsonb DEFAULT NULL)
 RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT goflow.node(id, 'set', jsonb_build_object(
 			'set', set),
 		after => to_jsonb(after), "join" => "join", cancel_rest => cancel_rest, aggregate => aggregate,
 		retry => to_jsonb(retry), timeout => timeout, on_error => on_error, compensate => compensate,
-		settings => settings, title => title)
+		settings => settings, title => title, limits => limits)
 $$;
 COMMENT ON FUNCTION goflow.set IS
 'A set node: {variable: expression}.';
@@ -252,14 +258,15 @@ CREATE FUNCTION goflow.transform(
 	id text, value jsonb,
 	after anycompatible DEFAULT NULL::text, "join" text DEFAULT NULL, cancel_rest boolean DEFAULT NULL,
 	aggregate text DEFAULT NULL, retry anyelement DEFAULT NULL::int, timeout text DEFAULT NULL,
-	on_error text DEFAULT NULL, compensate text DEFAULT NULL, settings jsonb DEFAULT NULL, title text DEFAULT NULL)
+	on_error text DEFAULT NULL, compensate text DEFAULT NULL, settings jsonb DEFAULT NULL, title text DEFAULT NULL,
+	limits jsonb DEFAULT NULL)
 RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT goflow.node(id, 'transform', jsonb_build_object(
 			'value', value),
 		after => to_jsonb(after), "join" => "join", cancel_rest => cancel_rest, aggregate => aggregate,
 		retry => to_jsonb(retry), timeout => timeout, on_error => on_error, compensate => compensate,
-		settings => settings, title => title)
+		settings => settings, title => title, limits => limits)
 $$;
 COMMENT ON FUNCTION goflow.transform IS
 'A transform node: {name: expression}.';
@@ -268,7 +275,8 @@ CREATE FUNCTION goflow.map(
 	id text, over text, value text, "as" text DEFAULT NULL,
 	after anycompatible DEFAULT NULL::text, "join" text DEFAULT NULL, cancel_rest boolean DEFAULT NULL,
 	aggregate text DEFAULT NULL, retry anyelement DEFAULT NULL::int, timeout text DEFAULT NULL,
-	on_error text DEFAULT NULL, compensate text DEFAULT NULL, settings jsonb DEFAULT NULL, title text DEFAULT NULL)
+	on_error text DEFAULT NULL, compensate text DEFAULT NULL, settings jsonb DEFAULT NULL, title text DEFAULT NULL,
+	limits jsonb DEFAULT NULL)
 RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT goflow.node(id, 'map', jsonb_build_object(
@@ -277,7 +285,7 @@ AS $$
 			'as', "as"),
 		after => to_jsonb(after), "join" => "join", cancel_rest => cancel_rest, aggregate => aggregate,
 		retry => to_jsonb(retry), timeout => timeout, on_error => on_error, compensate => compensate,
-		settings => settings, title => title)
+		settings => settings, title => title, limits => limits)
 $$;
 COMMENT ON FUNCTION goflow.map IS
 'A map node: value is an expression, or a text of JSON, {name: expression}.';
@@ -286,14 +294,15 @@ CREATE FUNCTION goflow.filter(
 	id text, over text, "where" text, "as" text DEFAULT NULL,
 	after anycompatible DEFAULT NULL::text, "join" text DEFAULT NULL, cancel_rest boolean DEFAULT NULL,
 	aggregate text DEFAULT NULL, retry anyelement DEFAULT NULL::int, timeout text DEFAULT NULL,
-	on_error text DEFAULT NULL, compensate text DEFAULT NULL, settings jsonb DEFAULT NULL, title text DEFAULT NULL)
+	on_error text DEFAULT NULL, compensate text DEFAULT NULL, settings jsonb DEFAULT NULL, title text DEFAULT NULL,
+	limits jsonb DEFAULT NULL)
 RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT goflow.node(id, 'filter', jsonb_build_object(
 			'over', over, 'where', "where", 'as', "as"),
 		after => to_jsonb(after), "join" => "join", cancel_rest => cancel_rest, aggregate => aggregate,
 		retry => to_jsonb(retry), timeout => timeout, on_error => on_error, compensate => compensate,
-		settings => settings, title => title)
+		settings => settings, title => title, limits => limits)
 $$;
 COMMENT ON FUNCTION goflow.filter IS
 'A filter node: the items for which "where" is true.';
@@ -302,14 +311,15 @@ CREATE FUNCTION goflow.reduce(
 	id text, over text, initial text, value text, "as" text DEFAULT NULL,
 	after anycompatible DEFAULT NULL::text, "join" text DEFAULT NULL, cancel_rest boolean DEFAULT NULL,
 	aggregate text DEFAULT NULL, retry anyelement DEFAULT NULL::int, timeout text DEFAULT NULL,
-	on_error text DEFAULT NULL, compensate text DEFAULT NULL, settings jsonb DEFAULT NULL, title text DEFAULT NULL)
+	on_error text DEFAULT NULL, compensate text DEFAULT NULL, settings jsonb DEFAULT NULL, title text DEFAULT NULL,
+	limits jsonb DEFAULT NULL)
 RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT goflow.node(id, 'reduce', jsonb_build_object(
 			'over', over, 'initial', initial, 'value', value, 'as', "as"),
 		after => to_jsonb(after), "join" => "join", cancel_rest => cancel_rest, aggregate => aggregate,
 		retry => to_jsonb(retry), timeout => timeout, on_error => on_error, compensate => compensate,
-		settings => settings, title => title)
+		settings => settings, title => title, limits => limits)
 $$;
 COMMENT ON FUNCTION goflow.reduce IS
 'A reduce node: value is an expression over the item and acc.value.';
@@ -318,14 +328,15 @@ CREATE FUNCTION goflow.merge(
 	id text, of text[], mode text DEFAULT NULL,
 	after anycompatible DEFAULT NULL::text, "join" text DEFAULT NULL, cancel_rest boolean DEFAULT NULL,
 	aggregate text DEFAULT NULL, retry anyelement DEFAULT NULL::int, timeout text DEFAULT NULL,
-	on_error text DEFAULT NULL, compensate text DEFAULT NULL, settings jsonb DEFAULT NULL, title text DEFAULT NULL)
+	on_error text DEFAULT NULL, compensate text DEFAULT NULL, settings jsonb DEFAULT NULL, title text DEFAULT NULL,
+	limits jsonb DEFAULT NULL)
 RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT goflow.node(id, 'merge', jsonb_build_object(
 			'of', to_jsonb(of), 'mode', mode),
 		after => to_jsonb(after), "join" => "join", cancel_rest => cancel_rest, aggregate => aggregate,
 		retry => to_jsonb(retry), timeout => timeout, on_error => on_error, compensate => compensate,
-		settings => settings, title => title)
+		settings => settings, title => title, limits => limits)
 $$;
 COMMENT ON FUNCTION goflow.merge IS
 'A merge node: of is a list of expressions.';
@@ -334,14 +345,15 @@ CREATE FUNCTION goflow.split(
 	id text, over text, size text DEFAULT NULL, by text DEFAULT NULL, "as" text DEFAULT NULL,
 	after anycompatible DEFAULT NULL::text, "join" text DEFAULT NULL, cancel_rest boolean DEFAULT NULL,
 	aggregate text DEFAULT NULL, retry anyelement DEFAULT NULL::int, timeout text DEFAULT NULL,
-	on_error text DEFAULT NULL, compensate text DEFAULT NULL, settings jsonb DEFAULT NULL, title text DEFAULT NULL)
+	on_error text DEFAULT NULL, compensate text DEFAULT NULL, settings jsonb DEFAULT NULL, title text DEFAULT NULL,
+	limits jsonb DEFAULT NULL)
 RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT goflow.node(id, 'split', jsonb_build_object(
 			'over', over, 'size', goflow.number_or_text(size), 'by', by, 'as', "as"),
 		after => to_jsonb(after), "join" => "join", cancel_rest => cancel_rest, aggregate => aggregate,
 		retry => to_jsonb(retry), timeout => timeout, on_error => on_error, compensate => compensate,
-		settings => settings, title => title)
+		settings => settings, title => title, limits => limits)
 $$;
 COMMENT ON FUNCTION goflow.split IS
 'A split node: parts of a size, or by an expression over the item.';
@@ -352,7 +364,8 @@ CREATE FUNCTION goflow.loop(
 	max_iterations int DEFAULT NULL,
 	after anycompatible DEFAULT NULL::text, "join" text DEFAULT NULL, cancel_rest boolean DEFAULT NULL,
 	aggregate text DEFAULT NULL, retry anyelement DEFAULT NULL::int, timeout text DEFAULT NULL,
-	on_error text DEFAULT NULL, compensate text DEFAULT NULL, settings jsonb DEFAULT NULL, title text DEFAULT NULL)
+	on_error text DEFAULT NULL, compensate text DEFAULT NULL, settings jsonb DEFAULT NULL, title text DEFAULT NULL,
+	limits jsonb DEFAULT NULL)
 RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT goflow.node(id, 'loop', jsonb_build_object(
@@ -360,7 +373,7 @@ AS $$
 			'parallel', parallel, 'collect', collect, 'max_iterations', max_iterations),
 		after => to_jsonb(after), "join" => "join", cancel_rest => cancel_rest, aggregate => aggregate,
 		retry => to_jsonb(retry), timeout => timeout, on_error => on_error, compensate => compensate,
-		settings => settings, title => title)
+		settings => settings, title => title, limits => limits)
 $$;
 COMMENT ON FUNCTION goflow.loop IS
 'A loop node over items ("for"), while a condition holds, or a number of times (repeat).';
@@ -369,14 +382,15 @@ CREATE FUNCTION goflow.break(
 	id text, if text DEFAULT NULL,
 	after anycompatible DEFAULT NULL::text, "join" text DEFAULT NULL, cancel_rest boolean DEFAULT NULL,
 	aggregate text DEFAULT NULL, retry anyelement DEFAULT NULL::int, timeout text DEFAULT NULL,
-	on_error text DEFAULT NULL, compensate text DEFAULT NULL, settings jsonb DEFAULT NULL, title text DEFAULT NULL)
+	on_error text DEFAULT NULL, compensate text DEFAULT NULL, settings jsonb DEFAULT NULL, title text DEFAULT NULL,
+	limits jsonb DEFAULT NULL)
 RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT goflow.node(id, 'break', jsonb_build_object(
 			'if', if),
 		after => to_jsonb(after), "join" => "join", cancel_rest => cancel_rest, aggregate => aggregate,
 		retry => to_jsonb(retry), timeout => timeout, on_error => on_error, compensate => compensate,
-		settings => settings, title => title)
+		settings => settings, title => title, limits => limits)
 $$;
 COMMENT ON FUNCTION goflow.break IS
 'A break node: leaves the loop around it.';
@@ -385,14 +399,15 @@ CREATE FUNCTION goflow.continue(
 	id text, if text DEFAULT NULL,
 	after anycompatible DEFAULT NULL::text, "join" text DEFAULT NULL, cancel_rest boolean DEFAULT NULL,
 	aggregate text DEFAULT NULL, retry anyelement DEFAULT NULL::int, timeout text DEFAULT NULL,
-	on_error text DEFAULT NULL, compensate text DEFAULT NULL, settings jsonb DEFAULT NULL, title text DEFAULT NULL)
+	on_error text DEFAULT NULL, compensate text DEFAULT NULL, settings jsonb DEFAULT NULL, title text DEFAULT NULL,
+	limits jsonb DEFAULT NULL)
 RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT goflow.node(id, 'continue', jsonb_build_object(
 			'if', if),
 		after => to_jsonb(after), "join" => "join", cancel_rest => cancel_rest, aggregate => aggregate,
 		retry => to_jsonb(retry), timeout => timeout, on_error => on_error, compensate => compensate,
-		settings => settings, title => title)
+		settings => settings, title => title, limits => limits)
 $$;
 COMMENT ON FUNCTION goflow.continue IS
 'A continue node: goes on with the next iteration of the loop around it.';
@@ -401,14 +416,15 @@ CREATE FUNCTION goflow.try(
 	id text, body jsonb, catch jsonb[] DEFAULT NULL, finally jsonb DEFAULT NULL,
 	after anycompatible DEFAULT NULL::text, "join" text DEFAULT NULL, cancel_rest boolean DEFAULT NULL,
 	aggregate text DEFAULT NULL, retry anyelement DEFAULT NULL::int, timeout text DEFAULT NULL,
-	on_error text DEFAULT NULL, compensate text DEFAULT NULL, settings jsonb DEFAULT NULL, title text DEFAULT NULL)
+	on_error text DEFAULT NULL, compensate text DEFAULT NULL, settings jsonb DEFAULT NULL, title text DEFAULT NULL,
+	limits jsonb DEFAULT NULL)
 RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT goflow.node(id, 'try', jsonb_build_object(
 			'body', body, 'catch', to_jsonb(catch), 'finally', finally),
 		after => to_jsonb(after), "join" => "join", cancel_rest => cancel_rest, aggregate => aggregate,
 		retry => to_jsonb(retry), timeout => timeout, on_error => on_error, compensate => compensate,
-		settings => settings, title => title)
+		settings => settings, title => title, limits => limits)
 $$;
 COMMENT ON FUNCTION goflow.try IS
 'A try node: catches made by goflow.catch(), finally is a body.';
@@ -417,14 +433,15 @@ CREATE FUNCTION goflow.raise(
 	id text, code text DEFAULT NULL, message text DEFAULT NULL, detail text DEFAULT NULL,
 	after anycompatible DEFAULT NULL::text, "join" text DEFAULT NULL, cancel_rest boolean DEFAULT NULL,
 	aggregate text DEFAULT NULL, retry anyelement DEFAULT NULL::int, timeout text DEFAULT NULL,
-	on_error text DEFAULT NULL, compensate text DEFAULT NULL, settings jsonb DEFAULT NULL, title text DEFAULT NULL)
+	on_error text DEFAULT NULL, compensate text DEFAULT NULL, settings jsonb DEFAULT NULL, title text DEFAULT NULL,
+	limits jsonb DEFAULT NULL)
 RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT goflow.node(id, 'raise', jsonb_build_object(
 			'code', code, 'message', message, 'detail', detail),
 		after => to_jsonb(after), "join" => "join", cancel_rest => cancel_rest, aggregate => aggregate,
 		retry => to_jsonb(retry), timeout => timeout, on_error => on_error, compensate => compensate,
-		settings => settings, title => title)
+		settings => settings, title => title, limits => limits)
 $$;
 COMMENT ON FUNCTION goflow.raise IS
 'A raise node; without code, message and detail it raises again what was caught.';
@@ -433,14 +450,15 @@ CREATE FUNCTION goflow.parallel(
 	id text, branches jsonb[],
 	after anycompatible DEFAULT NULL::text, "join" text DEFAULT NULL, cancel_rest boolean DEFAULT NULL,
 	aggregate text DEFAULT NULL, retry anyelement DEFAULT NULL::int, timeout text DEFAULT NULL,
-	on_error text DEFAULT NULL, compensate text DEFAULT NULL, settings jsonb DEFAULT NULL, title text DEFAULT NULL)
+	on_error text DEFAULT NULL, compensate text DEFAULT NULL, settings jsonb DEFAULT NULL, title text DEFAULT NULL,
+	limits jsonb DEFAULT NULL)
 RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT goflow.node(id, 'parallel', jsonb_build_object(
 			'branches', goflow.combine(branches, '{}', 'branch')),
 		after => to_jsonb(after), "join" => "join", cancel_rest => cancel_rest, aggregate => aggregate,
 		retry => to_jsonb(retry), timeout => timeout, on_error => on_error, compensate => compensate,
-		settings => settings, title => title)
+		settings => settings, title => title, limits => limits)
 $$;
 COMMENT ON FUNCTION goflow.parallel IS
 'A parallel node: branches made by goflow.branch().';
@@ -449,14 +467,15 @@ CREATE FUNCTION goflow.call(
 	id text, workflow text, input jsonb DEFAULT NULL, version int DEFAULT NULL, wait boolean DEFAULT NULL,
 	after anycompatible DEFAULT NULL::text, "join" text DEFAULT NULL, cancel_rest boolean DEFAULT NULL,
 	aggregate text DEFAULT NULL, retry anyelement DEFAULT NULL::int, timeout text DEFAULT NULL,
-	on_error text DEFAULT NULL, compensate text DEFAULT NULL, settings jsonb DEFAULT NULL, title text DEFAULT NULL)
+	on_error text DEFAULT NULL, compensate text DEFAULT NULL, settings jsonb DEFAULT NULL, title text DEFAULT NULL,
+	limits jsonb DEFAULT NULL)
 RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT goflow.node(id, 'workflow', jsonb_build_object(
 			'workflow', workflow, 'input', input, 'version', version, 'wait', wait),
 		after => to_jsonb(after), "join" => "join", cancel_rest => cancel_rest, aggregate => aggregate,
 		retry => to_jsonb(retry), timeout => timeout, on_error => on_error, compensate => compensate,
-		settings => settings, title => title)
+		settings => settings, title => title, limits => limits)
 $$;
 COMMENT ON FUNCTION goflow.call IS
 'A workflow node: starts another workflow.';
@@ -465,14 +484,15 @@ CREATE FUNCTION goflow.delay(
 	id text, "for" text DEFAULT NULL, until text DEFAULT NULL,
 	after anycompatible DEFAULT NULL::text, "join" text DEFAULT NULL, cancel_rest boolean DEFAULT NULL,
 	aggregate text DEFAULT NULL, retry anyelement DEFAULT NULL::int, timeout text DEFAULT NULL,
-	on_error text DEFAULT NULL, compensate text DEFAULT NULL, settings jsonb DEFAULT NULL, title text DEFAULT NULL)
+	on_error text DEFAULT NULL, compensate text DEFAULT NULL, settings jsonb DEFAULT NULL, title text DEFAULT NULL,
+	limits jsonb DEFAULT NULL)
 RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT goflow.node(id, 'delay', jsonb_build_object(
 			'for', "for", 'until', until),
 		after => to_jsonb(after), "join" => "join", cancel_rest => cancel_rest, aggregate => aggregate,
 		retry => to_jsonb(retry), timeout => timeout, on_error => on_error, compensate => compensate,
-		settings => settings, title => title)
+		settings => settings, title => title, limits => limits)
 $$;
 COMMENT ON FUNCTION goflow.delay IS
 'A delay node: for an interval, or until a moment.';
@@ -481,14 +501,15 @@ CREATE FUNCTION goflow.notify(
 	id text, channel text, payload text DEFAULT NULL,
 	after anycompatible DEFAULT NULL::text, "join" text DEFAULT NULL, cancel_rest boolean DEFAULT NULL,
 	aggregate text DEFAULT NULL, retry anyelement DEFAULT NULL::int, timeout text DEFAULT NULL,
-	on_error text DEFAULT NULL, compensate text DEFAULT NULL, settings jsonb DEFAULT NULL, title text DEFAULT NULL)
+	on_error text DEFAULT NULL, compensate text DEFAULT NULL, settings jsonb DEFAULT NULL, title text DEFAULT NULL,
+	limits jsonb DEFAULT NULL)
 RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT goflow.node(id, 'notify', jsonb_build_object(
 			'channel', channel, 'payload', payload),
 		after => to_jsonb(after), "join" => "join", cancel_rest => cancel_rest, aggregate => aggregate,
 		retry => to_jsonb(retry), timeout => timeout, on_error => on_error, compensate => compensate,
-		settings => settings, title => title)
+		settings => settings, title => title, limits => limits)
 $$;
 COMMENT ON FUNCTION goflow.notify IS
 'A notify node: a transactional NOTIFY.';
@@ -497,14 +518,15 @@ CREATE FUNCTION goflow.await_signal(
 	id text, name text DEFAULT NULL, payload jsonb DEFAULT NULL,
 	after anycompatible DEFAULT NULL::text, "join" text DEFAULT NULL, cancel_rest boolean DEFAULT NULL,
 	aggregate text DEFAULT NULL, retry anyelement DEFAULT NULL::int, timeout text DEFAULT NULL,
-	on_error text DEFAULT NULL, compensate text DEFAULT NULL, settings jsonb DEFAULT NULL, title text DEFAULT NULL)
+	on_error text DEFAULT NULL, compensate text DEFAULT NULL, settings jsonb DEFAULT NULL, title text DEFAULT NULL,
+	limits jsonb DEFAULT NULL)
 RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT goflow.node(id, 'signal', jsonb_build_object(
 			'name', name, 'payload', payload),
 		after => to_jsonb(after), "join" => "join", cancel_rest => cancel_rest, aggregate => aggregate,
 		retry => to_jsonb(retry), timeout => timeout, on_error => on_error, compensate => compensate,
-		settings => settings, title => title)
+		settings => settings, title => title, limits => limits)
 $$;
 COMMENT ON FUNCTION goflow.await_signal IS
 'A signal node: waits for a signal of the name, or of the id; payload: the types of its fields.';
@@ -514,14 +536,15 @@ CREATE FUNCTION goflow.approval(
 	remind text DEFAULT NULL, escalate jsonb DEFAULT NULL,
 	after anycompatible DEFAULT NULL::text, "join" text DEFAULT NULL, cancel_rest boolean DEFAULT NULL,
 	aggregate text DEFAULT NULL, retry anyelement DEFAULT NULL::int, timeout text DEFAULT NULL,
-	on_error text DEFAULT NULL, compensate text DEFAULT NULL, settings jsonb DEFAULT NULL, title text DEFAULT NULL)
+	on_error text DEFAULT NULL, compensate text DEFAULT NULL, settings jsonb DEFAULT NULL, title text DEFAULT NULL,
+	limits jsonb DEFAULT NULL)
 RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT goflow.node(id, 'approval', jsonb_build_object(
 			'role', role, 'form', form, 'payload', payload, 'remind', remind, 'escalate', escalate),
 		after => to_jsonb(after), "join" => "join", cancel_rest => cancel_rest, aggregate => aggregate,
 		retry => to_jsonb(retry), timeout => timeout, on_error => on_error, compensate => compensate,
-		settings => settings, title => title)
+		settings => settings, title => title, limits => limits)
 $$;
 COMMENT ON FUNCTION goflow.approval IS
 'An approval node: waits for the decision of a member of the role.';
@@ -530,14 +553,15 @@ CREATE FUNCTION goflow.task(
 	id text, queue text, payload jsonb DEFAULT NULL, output jsonb DEFAULT NULL, lease text DEFAULT NULL,
 	after anycompatible DEFAULT NULL::text, "join" text DEFAULT NULL, cancel_rest boolean DEFAULT NULL,
 	aggregate text DEFAULT NULL, retry anyelement DEFAULT NULL::int, timeout text DEFAULT NULL,
-	on_error text DEFAULT NULL, compensate text DEFAULT NULL, settings jsonb DEFAULT NULL, title text DEFAULT NULL)
+	on_error text DEFAULT NULL, compensate text DEFAULT NULL, settings jsonb DEFAULT NULL, title text DEFAULT NULL,
+	limits jsonb DEFAULT NULL)
 RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT goflow.node(id, 'task', jsonb_build_object(
 			'queue', queue, 'payload', payload, 'output', output, 'lease', lease),
 		after => to_jsonb(after), "join" => "join", cancel_rest => cancel_rest, aggregate => aggregate,
 		retry => to_jsonb(retry), timeout => timeout, on_error => on_error, compensate => compensate,
-		settings => settings, title => title)
+		settings => settings, title => title, limits => limits)
 $$;
 COMMENT ON FUNCTION goflow.task IS
 'A task node: work for a program outside, that claims it from the queue.';
@@ -629,7 +653,7 @@ BEGIN
 		RETURN CASE WHEN kind = 'number' THEN plain END;
 	ELSIF key IN ('join', 'repeat', 'size') AND kind = 'number' THEN
 		RETURN CASE WHEN plain ~ '^[0-9]+$' THEN '''' || plain || '''' END;
-	ELSIF key IN ('columns', 'set', 'input', 'settings') OR type = 'transform' AND key = 'value'
+	ELSIF key IN ('columns', 'set', 'input', 'settings', 'limits') OR type = 'transform' AND key = 'value'
 		OR key IN ('payload', 'output', 'form', 'escalate') AND type <> 'notify' THEN
 		RETURN goflow.script_text(value::text);
 	ELSIF type = 'map' AND key = 'value' AND kind = 'object' THEN
@@ -731,7 +755,7 @@ BEGIN
 		('trigger', '{}', '{table,events,of,when,input}')) v (t, r, o)
 	WHERE t = node ->> 'type';
 	optional := optional || CASE WHEN type = 'trigger' THEN '{title}'::text[]
-		ELSE '{after,join,cancel_rest,aggregate,retry,timeout,on_error,compensate,settings,title}' END;
+		ELSE '{after,join,cancel_rest,aggregate,retry,timeout,on_error,compensate,settings,title,limits}' END;
 
 	FOR entry IN SELECT e.key, e.value, k.n FROM jsonb_each(node - 'type') e
 		LEFT JOIN unnest(in_place || optional) WITH ORDINALITY AS k (key, n) USING (key) ORDER BY k.n
@@ -777,7 +801,7 @@ BEGIN
 		FROM jsonb_each(definition - '{input,variables,nodes,output}'::text[]) e
 	LOOP
 		IF entry.argument IS NULL
-			OR entry.key <> ALL ('{title,description,priority,timeout,retry,on_error,security,settings,retention}') THEN
+			OR entry.key <> ALL ('{title,description,priority,timeout,retry,on_error,security,settings,retention,limits}') THEN
 			parts := parts || goflow.script_text(jsonb_build_object(entry.key, entry.value)::text);
 		ELSE
 			options := options || (entry.key || ' => ' || entry.argument);

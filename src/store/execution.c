@@ -12,6 +12,7 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
+#include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "port/pg_bswap.h"
@@ -114,9 +115,36 @@ goflow_execution_read(const pg_uuid_t *id)
 			row->retry_seq = DatumGetInt32(VALUE(Anum_execution_retry_seq));
 		if (!ISNULL(Anum_execution_retried))
 			row->retried = DatumGetArrayTypePCopy(VALUE(Anum_execution_retried));
+		if (!ISNULL(Anum_execution_root))
+		{
+			row->root = palloc(sizeof(pg_uuid_t));
+			*row->root = *DatumGetUUIDP(VALUE(Anum_execution_root));
+		}
 	}
 	goflow_scan_end(&scan);
 	return row;
+}
+
+/* Executions that nodes have started below one that no node started. */
+int
+goflow_execution_count_below(const pg_uuid_t *root, int max)
+{
+	static SPIPlanPtr plan = NULL;
+	GoflowOwnerScope scope;
+	Oid			types[] = {UUIDOID, INT4OID};
+	Datum		args[] = {UUIDPGetDatum(root), Int32GetDatum(max)};
+	bool		isnull;
+	int			count;
+
+	CommandCounterIncrement();	/* those of this transaction, too */
+	goflow_owner_begin(&scope);
+	if (SPI_execute_plan(goflow_owner_plan(&plan, "SELECT count(*)::int FROM"
+										   " (SELECT FROM goflow.execution WHERE root = $1 LIMIT $2) e",
+										   lengthof(types), types), args, NULL, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not count executions");
+	count = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	goflow_owner_end(&scope);
+	return count;
 }
 
 GoflowExecutionRow *
@@ -201,6 +229,7 @@ to_values(GoflowExecutionRow *row, Datum *values, bool *nulls)
 	SET(Anum_execution_home, UUIDPGetDatum(&row->home));
 	SET_OR_NULL(Anum_execution_retry_seq, row->retry_seq > 0, Int32GetDatum(row->retry_seq));
 	SET_OR_NULL(Anum_execution_retried, row->retried != NULL, PointerGetDatum(row->retried));
+	SET_OR_NULL(Anum_execution_root, row->root != NULL, UUIDPGetDatum(row->root));
 }
 
 void

@@ -147,6 +147,7 @@ typedef struct GoflowExecutionRow
 	bool		is_foreign;		/* it belongs to another database: see home.c */
 	int32		retry_seq;		/* of the last event before its last retry; 0: none */
 	ArrayType  *retried;		/* smallint[]: nodes whose journal up to it does not count; or NULL */
+	pg_uuid_t  *root;			/* of a child: the one at the top, which nobody's node started; or NULL */
 	bool		stored;			/* has a row, at tid */
 	ItemPointerData tid;
 	bool		is_uncommitted; /* started, or to be retried, by the current transaction */
@@ -154,6 +155,7 @@ typedef struct GoflowExecutionRow
 
 extern void goflow_uuid_generate(pg_uuid_t *id);
 extern GoflowExecutionRow *goflow_execution_read(const pg_uuid_t *id);	/* NULL: unknown */
+extern int	goflow_execution_count_below(const pg_uuid_t *root, int max);	/* counted up to max */
 
 /* The newest completed executions of a version by a role, at most max; returns how many. */
 extern int	goflow_execution_last_completed(int workflow_id, Oid role, pg_uuid_t *ids, int max);

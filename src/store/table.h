@@ -44,7 +44,8 @@ enum
 	Anum_execution_home,
 	Anum_execution_retry_seq,
 	Anum_execution_retried,
-	Natts_execution = Anum_execution_retried
+	Anum_execution_root,
+	Natts_execution = Anum_execution_root
 };
 
 enum
