@@ -72,6 +72,9 @@
 /* How long a registered process of a previous launcher may take to come up. */
 #define ORPHAN_GRACE (60 * USECS_PER_SEC)
 
+/* Workers terminated at one time that the log names. */
+#define MAX_TOLD 16
+
 /* A pool is parked after that many failures in a row. */
 #define MAX_FAILURES 3
 
@@ -624,19 +627,37 @@ park_locked(GoflowPool *pool)
 	goflow_pool_empty_locked(pool);
 }
 
+/* A pool was parked that was not before.  The names would need a transaction: there are their OIDs. */
+static void
+tell_of_parked(Oid database, Oid role, const char *reason)
+{
+	ereport(LOG,
+			(errcode(ERRCODE_GOFLOW_ROLE_CANNOT_RUN),
+			 errmsg("executions of role %u in database %u cannot run: %s", role, database, reason),
+			 errdetail("They wait. It is tried again and again, after up to %d seconds.",
+					   (int) (GOFLOW_MAX_BACKOFF / USECS_PER_SEC)),
+			 errhint("See goflow.health() in that database.")));
+}
+
 /* Frees the slot again; returns how many workers the pool has without it. */
 static int
 launch_failed(GoflowWorkerSlot *slot, const char *reason)
 {
 	GoflowPool *pool = &goflow_control->pools[slot->pool];
+	Oid			database = slot->database;
+	Oid			role = slot->role;
+	bool		is_new;
 	int			workers;
 
 	goflow_lock(LW_EXCLUSIVE);
+	is_new = reason && !pool->parked;
 	if (reason)
 		park_locked(pool);
 	goflow_slot_free_locked(slot, reason);
 	workers = goflow_pool_workers_locked(pool);
 	goflow_unlock();
+	if (is_new)
+		tell_of_parked(database, role, reason);
 	return workers;
 }
 
@@ -658,10 +679,12 @@ give_up(GoflowWorkerSlot *slot)
 	goflow_unlock();
 }
 
-/* Pools whose workers fail one after the other. */
+/* Pools whose workers fail one after the other.  Of several at one time the log names the last. */
 static void
 park_failing(void)
 {
+	GoflowPool	parked = {0};
+
 	goflow_lock(LW_EXCLUSIVE);
 	for (int i = 0; i < goflow_control->npools; i++)
 	{
@@ -669,9 +692,14 @@ park_failing(void)
 
 		if (OidIsValid(pool->database) && !pool->parked &&
 			pool->trouble.failures >= MAX_FAILURES && goflow_pool_workers_locked(pool) == 0)
+		{
 			park_locked(pool);
+			parked = *pool;
+		}
 	}
 	goflow_unlock();
+	if (OidIsValid(parked.database))
+		tell_of_parked(parked.database, parked.role, parked.trouble.reason);
 }
 
 /* The server has no room for another process: some of ours may leave for others meanwhile. */
@@ -730,6 +758,9 @@ start_workers(TimestampTz now, TimestampTz *next)
 static void
 enforce_cancels(TimestampTz now, TimestampTz *next)
 {
+	pid_t		killed[MAX_TOLD];
+	int			nkilled = 0;
+
 	goflow_lock(LW_EXCLUSIVE);
 	for (int i = 0; i < goflow_control->nslots; i++)
 	{
@@ -742,6 +773,8 @@ enforce_cancels(TimestampTz now, TimestampTz *next)
 		if (deadline <= now)
 		{
 			kill(slot->pid, SIGTERM);
+			if (nkilled < MAX_TOLD)
+				killed[nkilled++] = slot->pid;
 			/* once more after as long, should it have been lost */
 			slot->cancel_at = now;
 			deadline = TimestampTzPlusMilliseconds(now, Max(goflow_cancel_grace, 1000));
@@ -750,6 +783,10 @@ enforce_cancels(TimestampTz now, TimestampTz *next)
 	}
 	goflow_queue_retry_lost_locked(now, next);
 	goflow_unlock();
+	for (int i = 0; i < nkilled; i++)
+		ereport(LOG,
+				(errmsg("goflow worker %d is terminated", (int) killed[i]),
+				 errdetail("Its node was cancelled, and has not ended within goflow.cancel_grace.")));
 }
 
 /* ---- the process ---- */

@@ -6,6 +6,7 @@ use warnings;
 use FindBin;
 use lib $FindBin::RealBin;
 use Goflow;
+use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $node = new_server('operations', conf => "goflow.max_workers = 2\ngoflow.tracker_slots = 64\ngoflow.cancel_grace = 30s\n");
@@ -27,6 +28,8 @@ sub shut { $gate->query_safe('BEGIN; SELECT FROM gate FOR UPDATE') }
 sub open_gate { $gate->query_safe('COMMIT') }
 
 sub start { my ($workflow) = @_; return query($node, "SELECT goflow.start('$workflow')"); }
+
+sub in_log { my ($text) = @_; return wait_for($node, "SELECT pg_read_file('" . $node->logfile . "') ~ '$text'"); }
 
 # ---- workers: a node in a transaction of its own ----
 
@@ -177,6 +180,50 @@ for my $view (qw(workers queue tracker messages waiting))
 }
 query($node, q{SELECT goflow.cancel_all('long')});
 wait_until_finished($node, 'they are cancelled');
+
+# ---- the alerts of the README, and what is in the log ----
+
+my ($alerts) = slurp_file("$FindBin::RealBin/../../README.md") =~ /^### Alerts.*?```sql\n(.*?)```/ms;
+query($node, 'CREATE ROLE watcher LOGIN; GRANT pg_monitor TO watcher');
+sub alerts { return $node->safe_psql('postgres', "SELECT string_agg(DISTINCT alert, ', ' ORDER BY alert) FROM (" . ($alerts =~ s/;\s*$//r) . ') a',
+		extra_params => [ '-U', 'watcher' ]) }
+is(alerts(), '', 'no alert, for a member of pg_monitor');
+query($node, q{ALTER ROLE ada NOLOGIN});
+SKIP:
+{
+	skip 'roles without LOGIN can run', 3 if $version >= 170000;
+	query($node, q{SELECT pg_terminate_backend(pid) FROM goflow.workers WHERE role = 'ada'::regrole});
+	setting('goflow.max_workers', 0);
+	query($node, q{ALTER ROLE ada LOGIN});
+	$node->safe_psql('postgres', q{SELECT goflow.start('gated')}, extra_params => [ '-U', 'ada' ]);
+	query($node, q{ALTER ROLE ada NOLOGIN});
+	setting('goflow.max_workers', 2);
+	ok(wait_for($node, q{SELECT count(*) = 1 FROM goflow.health() WHERE kind = 'trouble' AND name = 'ada'}), 'a role cannot run');
+	is(alerts(), 'trouble: ada', 'an alert');
+	ok(in_log('LOG:  executions of role \d+ in database \d+ cannot run: the role is not permitted to log in'), 'and in the log');
+}
+query($node, q{ALTER ROLE ada LOGIN});
+wait_until_finished($node, 'it can again');
+define_nodes($node, 'asks', q{"s": {"type": "signal"}});
+$execution = start('asks');
+shut();
+my $other = start('gated');
+ok(wait_for($node, q{SELECT count(*) = 1 FROM goflow.waiting WHERE wait = 'signal'}), 'a signal is waited for');
+query($node, q{UPDATE goflow.pending SET started_at = started_at - interval '2 days'});
+is(alerts(), 'nobody answers', 'an alert, for what waits');
+query($node, "SELECT goflow.cancel('$execution')");
+open_gate();
+query($node, "SELECT goflow.wait('$_')") for $execution, $other;
+
+# a worker that has to be terminated
+setting('goflow.cancel_grace', '100ms');
+query($node, q{CREATE OR REPLACE FUNCTION stubborn() RETURNS int LANGUAGE plpgsql AS $$
+	BEGIN LOOP BEGIN PERFORM pg_sleep(10); EXCEPTION WHEN query_canceled THEN NULL; END; END LOOP; END $$});
+$execution = start('stubborn');
+ok(wait_for($node, "SELECT count(*) = 1 FROM goflow.workers WHERE execution = '$execution' AND node = 'a'"), 'it runs');
+query($node, "SELECT goflow.cancel('$execution')");
+is(query($node, "SELECT goflow.wait('$execution', '30 s')"), 'cancelled', 'it ends');
+ok(in_log('LOG:  goflow worker \d+ is terminated'), 'and the log says how');
 
 # ---- deleting what is old, in small pieces, hurts nobody ----
 
