@@ -608,6 +608,8 @@ goflow_definition_find_node(GoflowBody *body, const char *id)
 	GoflowNode *wanted = &key;
 	GoflowNode **found;
 
+	if (body->nnodes == 0)
+		return NULL;
 	found = bsearch(&wanted, body->by_id, body->nnodes, sizeof(GoflowNode *), compare_id);
 	return found ? *found : NULL;
 }

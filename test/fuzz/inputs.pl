@@ -47,7 +47,7 @@ sub work
 	} or $error = $@;
 	open(my $out, '>:raw', "$directory/$process") or die;
 	print $out $json->encode({ counts => $fuzz->{counts}, findings => $fuzz->{findings}, others => $fuzz->{others}, done => $fuzz->{done},
-			slowest => $fuzz->{slowest}, memory => \@memory, error => $error });
+			slowest => $fuzz->{slowest}, memory => \@memory, called => $fuzz->{called}, functions => scalar @{ $fuzz->{functions} }, error => $error });
 	close $out;
 }
 
@@ -67,7 +67,8 @@ for my $process (0 .. $processes - 1)
 
 # ---- what came of it ----
 
-my (%counts, %others, @findings);
+my (%counts, %others, %called, @findings);
+my $functions = 0;
 my ($done, $slowest, $growth) = (0, 0, 0);
 
 for my $process (0 .. $processes - 1)
@@ -80,6 +81,8 @@ for my $process (0 .. $processes - 1)
 		$counts{$kind}{$_} += $result->{counts}{$kind}{$_} for keys %{ $result->{counts}{$kind} };
 	}
 	$others{$_} += $result->{others}{$_} for keys %{ $result->{others} };
+	$called{$_} += $result->{called}{$_} for keys %{ $result->{called} };
+	$functions = $result->{functions};
 	push @findings, @{ $result->{findings} };
 	push @findings, "process $process: $result->{error}" if $result->{error} && $result->{error} ne "too many\n";
 	$done += $result->{done};
@@ -105,6 +108,7 @@ for my $kind (sort keys %counts)
 	printf "%-20s %8d: %s\n", $kind, $n, join(', ', map { "$_ $classes{$_}" } sort { $classes{$b} <=> $classes{$a} } keys %classes);
 }
 my %own = map { %$_ } values %counts;
+printf "%d of %d functions were called\n", scalar(keys %called), $functions;
 printf "codes of goflow that were seen: %s\n", join(' ', sort grep { /^WF/ } keys %own);
 my %workers = map { $_->[0] => $_->[1] } @{ Wire->new($socket, user => 'fuzz_super', database => 'postgres')->query(
 		q{SELECT coalesce(left(error ->> 'code', 2), 'ok'), count(*) FROM goflow.executions WHERE finished_at IS NOT NULL GROUP BY 1})->{rows} };

@@ -41,7 +41,7 @@ is(join("\n", @{ $fuzz->{findings} }), '', "$fuzz->{done} inputs, seed $seed");
 is(join("\n", (grep { /PANIC|TRAP:|terminated by signal|Sanitizer|runtime error:|ERROR:  (XX|58)/ } split /\n/, slurp_file($node->logfile))[ 0 .. 5 ]) =~ s/\n+$//r,
 	'', 'nothing in the log');
 my %codes = map { %$_ } values %{ $fuzz->{counts} };
-cmp_ok(scalar(grep { /^WF/ } keys %codes), '>', 10, "goflow's own errors were seen");
+cmp_ok(scalar(grep { /^WF/ } keys %codes), '>', 5, "goflow's own errors were seen");
 cmp_ok($fuzz->{counts}{'run()'}{ok} || 0, '>', 0, 'workflows were run');
 cmp_ok(scalar(keys %{ $fuzz->{called} }), '>=', $fuzz->{done} < 1900 ? 0 : @{ $fuzz->{functions} } - 10, 'nearly every function was called');
 note(join("\n", map { my $kind = $_; "$kind: " . join(', ', map { "$_ $fuzz->{counts}{$kind}{$_}" } sort keys %{ $fuzz->{counts}{$kind} }) } sort keys %{ $fuzz->{counts} }));
