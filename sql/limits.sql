@@ -134,10 +134,10 @@ CALL check_both('limits_rows', '{"n": 1000000000, "m": 1}');
 SELECT goflow.define('limits_items', $${"nodes": {
   "l": {"type": "loop", "for": "SELECT i FROM generate_series(1, 11) i", "limits": {"rows": 10}, "body": {"nodes": {"a": {"type": "transform", "value": {"x": "1"}}}}}}}$$);
 CALL check_both('limits_items');
--- one row is kept of a million, and none where none is wanted
+-- one row is kept of many, and none where none is wanted
 SELECT goflow.define('limits_one', $${"nodes": {
-  "none": {"type": "sql", "rows": "none", "sql": "SELECT repeat('x', 1000) FROM generate_series(1, 1000000)"},
-  "one":  {"type": "sql", "after": ["none"], "sql": "SELECT repeat('x', 1000) AS x FROM generate_series(1, 1000000)"}}}$$);
+  "none": {"type": "sql", "rows": "none", "sql": "SELECT repeat('x', 1000) FROM generate_series(1, 200000)"},
+  "one":  {"type": "sql", "after": ["none"], "sql": "SELECT repeat('x', 1000) AS x FROM generate_series(1, 200000)"}}}$$);
 CALL check_both('limits_one');
 SELECT goflow.define('limits_result', $${"limits": {"result": "1 kB"}, "input": {"n": "int"}, "variables": {"v": "text"}, "nodes": {
   "a": {"type": "sql", "sql": "SELECT repeat('x', input.n) AS x, 'y' AS y", "limits": {"result": 2000}},
@@ -162,6 +162,8 @@ SELECT goflow.start('limits_payload', jsonb_build_object('x', repeat('x', 64 * 1
 SELECT goflow.start('limits_payload') AS waits \gset
 SELECT goflow.signal(:'waits', 's', jsonb_build_object('x', repeat('x', 64 * 1024 * 1024)));
 SELECT goflow.cancel(:'waits');
+
+SELECT * FROM goflow.claim('{q}', "limit" => 10001);
 
 -- ---- priority, and the text of a limit in the builder ----
 SELECT goflow.start('limits_payload', priority => 101);

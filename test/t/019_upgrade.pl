@@ -48,6 +48,11 @@ like($error, qr/ALTER EXTENSION goflow UPDATE/, 'and what to do');
 ok(wait_for($node, q{SELECT count(*) = 1 FROM goflow.health() WHERE kind = 'trouble' AND name = 'version'}),
 	'health() shows it');
 is(query($node, q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'goflow worker'}), '0', 'nothing runs');
+for my $view (qw(workers queue tracker messages waiting executions tasks subscriptions))
+{
+	($status, $output, $error) = $node->psql('postgres', "\\set VERBOSITY verbose\nSELECT count(*) FROM goflow.$view");
+	ok($status == 0 || $error =~ /WF119/, "goflow.$view can be read, or says why not");
+}
 
 query($node, 'ALTER EXTENSION goflow UPDATE');
 wait_until_finished($node, 'after the update');
