@@ -809,6 +809,7 @@ attach(void)
 {
 	TimestampTz before;
 
+	(void) goflow_clock_follow();
 	goflow_lock(LW_EXCLUSIVE);
 	goflow_control->launcher_latch = MyLatch;
 	goflow_control->launcher_pid = MyProcPid;
@@ -856,6 +857,21 @@ sleep_until(TimestampTz next)
 		ProcessCatchupInterrupt();
 }
 
+/* The moments that only the launcher knows of go with the clock, too. */
+static void
+follow_clock(void)
+{
+	int64		jump = goflow_clock_follow();
+
+	if (jump == 0)
+		return;
+	complained_at += jump;
+	for (int i = 0; i < goflow_control->nslots; i++)
+		worker_launches[i].at += jump;
+	for (int i = 0; i < GOFLOW_MAX_DATABASES; i++)
+		scheduler_launches[i].at += jump;
+}
+
 void
 goflow_launcher_main(Datum arg)
 {
@@ -878,9 +894,11 @@ goflow_launcher_main(Datum arg)
 
 	for (;;)
 	{
-		TimestampTz now = GetCurrentTimestamp();
+		TimestampTz now;
 		TimestampTz next = DT_NOEND;
 
+		follow_clock();
+		now = GetCurrentTimestamp();
 		reap(now, &next);
 		visit_databases();
 		start_schedulers(now, &next);

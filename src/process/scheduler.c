@@ -282,9 +282,13 @@ static TimestampTz
 announce_waits(TimestampTz now)
 {
 	static TimestampTz looked_at = DT_NOBEGIN;
-	TimestampTz since = looked_at == DT_NOBEGIN ? looked_at : looked_at - GOFLOW_COMMIT_LAG;
-	TimestampTz next = goflow_send_announcements(since, now);
+	TimestampTz since;
+	TimestampTz next;
 
+	if (looked_at > now)
+		looked_at = DT_NOBEGIN; /* the clock was set back */
+	since = looked_at == DT_NOBEGIN ? looked_at : looked_at - GOFLOW_COMMIT_LAG;
+	next = goflow_send_announcements(since, now);
 	if (next > now)
 		looked_at = now;		/* else there are more */
 	return next;
@@ -378,8 +382,11 @@ sleep_or_leave(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz next = Min(next_due(now), goflow_send_due());
-	TimestampTz leave_at = TimestampTzPlusMilliseconds(worked_at, goflow_scheduler_idle_timeout);
+	TimestampTz leave_at;
 	long		timeout;
+
+	worked_at = Min(worked_at, now);	/* the clock may be set back */
+	leave_at = TimestampTzPlusMilliseconds(worked_at, goflow_scheduler_idle_timeout);
 
 	if (((volatile GoflowControl *) goflow_control)->crowded)
 		leave_at = now;

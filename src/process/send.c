@@ -377,7 +377,10 @@ open_page(void)
 static bool
 has_room(void)
 {
-	return GetCurrentTimestamp() >= silent_until &&
+	TimestampTz now = GetCurrentTimestamp();
+
+	silent_until = Min(silent_until, TimestampTzPlusMilliseconds(now, SILENCE_MS));	/* the clock may be set back */
+	return now >= silent_until &&
 		DatumGetFloat8(OidFunctionCall0(F_PG_NOTIFICATION_QUEUE_USAGE)) < goflow_notification_queue_limit;
 }
 

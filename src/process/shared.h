@@ -233,6 +233,7 @@ typedef struct GoflowControl
 	Latch	   *launcher_latch;
 	pid_t		launcher_pid;
 	TimestampTz launcher_started_at;	/* the last one, also when it is gone */
+	int64		clock_ahead;	/* of the monotonic clock, in microseconds (clock.c); 0: not known */
 	ConditionVariable slot_freed;	/* a worker or scheduler is gone */
 
 	int			entries;		/* in the hash */
@@ -384,6 +385,9 @@ extern void goflow_scheduler_end(void);
 extern bool goflow_send_messages(void);
 extern TimestampTz goflow_send_due(void);
 extern TimestampTz goflow_send_announcements(TimestampTz since, TimestampTz now);
+
+/* ---- clock.c: used by launcher.c ---- */
+extern int64 goflow_clock_follow(void);
 
 /* ---- launcher.c ---- */
 extern bool goflow_role_can_connect(Oid database, Oid role, const char **reason);

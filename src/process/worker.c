@@ -161,14 +161,14 @@ pause_or_exit(long timeout)
 static void
 wait_for_work(void)
 {
-	TimestampTz idle_since = GetCurrentTimestamp();
+	volatile GoflowWorkerSlot *slot = goflow_my_slot;
 
 	pgstat_report_activity(STATE_IDLE, NULL);
 	pgstat_report_stat(true);
-	while (((volatile GoflowWorkerSlot *) goflow_my_slot)->state == GOFLOW_SLOT_IDLE)
+	while (slot->state == GOFLOW_SLOT_IDLE)
 	{
-		/* the setting may change meanwhile */
-		TimestampTz leave_at = TimestampTzPlusMilliseconds(idle_since, goflow_worker_idle_timeout);
+		/* the setting, and the clock, may change meanwhile */
+		TimestampTz leave_at = TimestampTzPlusMilliseconds(slot->idle_since, goflow_worker_idle_timeout);
 		long		timeout = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), leave_at);
 
 		if (timeout <= 0 && goflow_slot_try_leave())
