@@ -39,7 +39,11 @@ typedef struct Position
 	int			losses;			/* of workers with it */
 	bool		crashed;		/* the server, before */
 	TimestampTz ended_at;		/* of the node that ran last, or 0 */
+	int			interruptions;	/* of undos, in all segments */
 } Position;
+
+/* So often an undo that somebody cancels runs again. */
+#define MAX_INTERRUPTIONS 5
 
 static void
 describe_position(void *arg)
@@ -486,6 +490,11 @@ judge(Position *at, ErrorData *error)
 		ex->careful = true;
 		return;
 	}
+
+	/* no policy is for undos: a cancel from outside leaves nothing behind, so it runs again */
+	if (at->compensation && error->sqlerrcode == ERRCODE_QUERY_CANCELED &&
+		!goflow_session_timed_out() && ++at->interruptions <= MAX_INTERRUPTIONS)
+		return;
 
 	json = keep_error(at, error);
 	if (at->losses > 0)

@@ -26,47 +26,53 @@
 /* That much is no more than what keeps a clock right. */
 #define TOLERANCE (USECS_PER_SEC / 2)
 
+/*
+ * A moment may have been noted after the jump, with the new clock: latest is
+ * what it cannot be later than in any case.
+ */
 static void
-move(TimestampTz *at, int64 jump)
+move(TimestampTz *at, int64 jump, TimestampTz latest)
 {
 	if (*at != 0)
-		*at += jump;
+		*at = Min(*at + jump, latest);
 }
 
 static void
 move_all_locked(int64 jump)
 {
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz retry = now + GOFLOW_MAX_BACKOFF;
 	GoflowControl *control = goflow_control;
 	HASH_SEQ_STATUS scan;
 	GoflowEntry *entry;
 
-	move(&control->launcher_started_at, jump);
-	move(&control->no_room.retry_at, jump);
-	move(&control->left_at, jump);
+	move(&control->launcher_started_at, jump, now);
+	move(&control->no_room.retry_at, jump, retry);
+	move(&control->left_at, jump, now);
 	for (int i = 0; i < control->ndatabases; i++)
 	{
-		move(&control->databases[i].scanned_at, jump);
-		move(&control->databases[i].trouble.retry_at, jump);
+		move(&control->databases[i].scanned_at, jump, now);
+		move(&control->databases[i].trouble.retry_at, jump, retry);
 	}
 	for (int i = 0; i < control->npools; i++)
-		move(&control->pools[i].trouble.retry_at, jump);
+		move(&control->pools[i].trouble.retry_at, jump, retry);
 	for (int i = 0; i < control->noffers; i++)
-		move(&control->offers[i].at, jump);
+		move(&control->offers[i].at, jump, now);
 	for (int i = 0; i < GOFLOW_MAX_LOST_NODES; i++)
 	{
-		move(&control->losses[i].at, jump);
-		move(&control->losses[i].retry_at, jump);
+		move(&control->losses[i].at, jump, now);
+		move(&control->losses[i].retry_at, jump, retry);
 	}
 	for (int i = 0; i < control->nslots; i++)
 	{
-		move(&control->slots[i].busy_since, jump);
-		move(&control->slots[i].idle_since, jump);
-		move(&control->slots[i].cancel_at, jump);
+		move(&control->slots[i].busy_since, jump, now);
+		move(&control->slots[i].idle_since, jump, now);
+		move(&control->slots[i].cancel_at, jump, now);
 	}
-	/* all alike, so the heaps keep their order */
+	/* all alike, so that the heaps keep their order */
 	hash_seq_init(&scan, goflow_queue);
 	while ((entry = hash_seq_search(&scan)) != NULL)
-		move(&entry->rank, jump);
+		move(&entry->rank, jump, now - GOFLOW_MIN_PRIORITY * GOFLOW_PRIORITY_AGE);
 }
 
 /*

@@ -493,7 +493,11 @@ goflow_send_messages(void)
 TimestampTz
 goflow_send_due(void)
 {
-	return pg_atomic_read_u32(&goflow_my_database->ring_pending) == 0 ? DT_NOEND : paused_until;
+	if (pg_atomic_read_u32(&goflow_my_database->ring_pending) == 0)
+		return DT_NOEND;
+	/* the clock may be set back */
+	paused_until = Min(paused_until, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), BUSY_PAUSE_MS));
+	return paused_until;
 }
 
 /* ---- announcements ---- */

@@ -39,6 +39,15 @@ is($out, 'cancelled', 'and ends the execution');
 is(query($node, "SELECT string_agg(DISTINCT state, ',') FROM goflow.nodes('$execution')"), 'cancelled',
 	'its node is no failure');
 
+query($node, 'CREATE TABLE undone (execution uuid)');
+define_nodes($node, 'undo', '"done": {"type": "transform", "value": {"x": "1"}, "compensate": "WITH s AS MATERIALIZED (SELECT pg_sleep(0.5)) INSERT INTO undone SELECT execution.id FROM s"},'
+	  . ' "r": {"type": "raise", "after": "done", "message": "\'no\'"}');
+$execution = query($node, "SELECT goflow.start('undo')");
+ok(wait_for($node, q{SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'}), 'an undo runs');
+query($node, q{SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'});
+is(query($node, "SELECT goflow.wait('$execution')"), 'failed', 'an undo that somebody cancels');
+is(query($node, "SELECT error -> 'undo_errors', (SELECT count(*) FROM undone) FROM goflow.status('$execution')"), '|1', 'runs again, once');
+
 # a node that swallows cancels: after a grace its worker is terminated
 query($node, q{
 	ALTER SYSTEM SET goflow.cancel_grace = '300ms';

@@ -18,7 +18,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $faults = $ENV{FAULTS} || 15;
-my $round_length = 20;
+my $round_length = 30;
 my $slots = 16;
 my $seed = seed_random();
 my $node = with_os_faults
@@ -213,11 +213,38 @@ sub server_is_up
 	return wait_for($node, q{SELECT value = 1 FROM goflow.health() WHERE kind = 'server' AND name = 'launcher'}, 'the server is back');
 }
 
+# Parallel workers get each slot but those of goflow's launcher and of logical replication's.
+sub has_all_slots
+{
+	my ($what) = @_;
+	my ($free, $expected);
+
+	for my $try (1 .. 100)
+	{
+		($free) = query($node, "SET max_parallel_workers_per_gather = $slots; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0;"
+			  . ' SET min_parallel_table_scan_size = 0; EXPLAIN (ANALYZE, COSTS OFF) SELECT count(*) FROM pages') =~ /Workers Launched: (\d+)/;
+		$expected = query($node, q{SELECT current_setting('max_worker_processes')::int - 2});
+		last if $free == $expected;
+		pause_up_to(100);    # a scheduler looks for something to do
+	}
+	return is($free, $expected, "$what: every slot of a background worker is free");
+}
+
+# What the launcher has for itself, which lives longest.
+sub is_small
+{
+	my ($what) = @_;
+	my ($launcher) = processes($node, 'launcher');
+	my ($size) = slurp_file("/proc/$launcher/status") =~ /^RssAnon:\s+(\d+)/m;
+
+	return cmp_ok($size, '<', 16 * 1024, "$what: the launcher has $size kB");
+}
+
 sub kills { return sum(map { $done{$_} || 0 } keys %kill); }
 
 # ---- rounds ----
 
-# Each kind as often as any other, in any order; what is not possible now comes later.
+# Each kind once, then signals more often, in any order; what is not possible now comes later.
 my @deck;
 
 sub inject
@@ -226,7 +253,7 @@ sub inject
 
 	for my $try (1 .. 200)
 	{
-		@deck = shuffle(sort keys %fault) unless @deck;
+		@deck = shuffle(map { ($_) x (kills() && /^(kill|term|cancel)/ ? 3 : 1) } sort keys %fault) unless @deck;
 		my $kind = shift @deck;
 
 		if ($fault{$kind}->())
@@ -249,13 +276,12 @@ for (my $round = 1; kills() < $faults; $round++)
 	while (@history < $round_length && kills() < $faults)
 	{
 		# some faults come together, or while the server is not back from the last one
-		if (rand() < 0.8)
+		if (rand() < 0.6)
 		{
 			server_is_up() or BAIL_OUT('the server does not come back');
 		}
 		load();
-		load();
-		pause_up_to(200) if rand() < 0.8;
+		pause_up_to(200) if rand() < 0.6;
 		push @history, inject();
 	}
 	free_disk();
@@ -271,6 +297,8 @@ for (my $round = 1; kills() < $faults; $round++)
 	clock_jumps(3);
 	mixture_forget($node);
 	leaves_nothing($node, $what) or last;
+	has_all_slots($what) or last;
+	is_small($what) or last;
 	$promised = 0;
 }
 

@@ -139,7 +139,7 @@ sub mixture_define
 	$define->('ordered', qq("placed": {"type": "trigger", "table": "orders", "events": ["insert"], "input": {"id": "NEW.id"}},
 		"m": {"after": ["placed"], ${\mark('order', 'input.id')}}), '"input": {"id": "bigint"}');
 
-	# whoever comes too early comes again; the tasks of one execution may be done by another
+	# whoever comes too early, or too late as the clock was set forward, comes again; the tasks of one execution may be done by another
 	query($node, q{
 		CREATE FUNCTION serve() RETURNS void LANGUAGE plpgsql AS $$
 		DECLARE t uuid;
@@ -148,7 +148,7 @@ sub mixture_define
 			IF t IS NULL THEN RAISE 'no task' USING ERRCODE = 'MX001'; END IF;
 			PERFORM goflow.complete(t, '{"n": 1}');
 		END $$});
-	my $again = '"retry": {"attempts": 1000, "backoff": "5 ms", "factor": 1, "on": ["WF113", "MX001", ' . $passing . ']}';
+	my $again = '"retry": {"attempts": 1000, "backoff": "5 ms", "factor": 1, "on": ["WF113", "WF115", "MX001", ' . $passing . ']}';
 	$define->('waits', qq("go": {"type": "signal", "payload": {"n": "int"}},
 		"send": {"type": "sql", "rows": "none", "sql": "SELECT goflow.signal(execution.id, 'go', '{\\"n\\": 1}')"},
 		"ask": {"type": "approval", "role": "postgres"},
