@@ -8,13 +8,13 @@
  * time is spent, or when nothing is ready.  An execution that has more to do
  * stays in memory for the next batch; all others are let go.
  *
- * Node mode.  A node that is not known to be fast, or that must not share a
- * transaction, is never run by the driver.  The driver commits, offers it to
- * the pool's workers (its own included) and lets the execution go.  A worker
- * takes it, runs it in a transaction of its own, which also writes its journal
- * row, commits, and wakes the execution.  So nothing slow holds locks of other
- * nodes, ready nodes run side by side, and nobody waits for them: while nodes
- * run, no one drives.
+ * Node mode.  A node that is known not to be fast, that must not be tried
+ * (contained.c), or that must not share a transaction, is never run by the
+ * driver.  The driver commits, offers it to the pool's workers (its own
+ * included) and lets the execution go.  A worker takes it, runs it in a
+ * transaction of its own, which also writes its journal row, commits, and wakes
+ * the execution.  So nothing slow holds locks of other nodes, ready nodes run
+ * side by side, and nobody waits for them: while nodes run, no one drives.
  *
  * Errors.  An error of one node is handled in segment.c.  An error that
  * concerns the transaction (a deadlock, a deferred constraint at commit)

@@ -207,24 +207,6 @@ is_simple_query(Query *query)
 		list_length(query->targetList) == 1;
 }
 
-static bool
-is_user_function(Oid function, void *context)
-{
-	return function >= FirstNormalObjectId;
-}
-
-static bool
-calls_user_code(Node *node, void *context)
-{
-	if (node == NULL)
-		return false;
-	if (check_functions_in_node(node, is_user_function, NULL))
-		return true;
-	if (IsA(node, CoerceToDomain) || IsA(node, SubPlan))
-		return true;
-	return expression_tree_walker(node, calls_user_code, context);
-}
-
 /*
  * The expression of a simple plan, copied into the current context; NULL if
  * the plan is not simple after all.
@@ -294,7 +276,7 @@ begin_transaction(GoflowPlan *plan)
 		{
 			plan->is_mutable = contain_mutable_functions((Node *) expr);
 			plan->is_fast = !contain_volatile_functions((Node *) expr) &&
-				!calls_user_code((Node *) expr, NULL);
+				!goflow_calls_user_code((Node *) expr, NULL);
 			plan->state = ExecInitExpr(expr, NULL);
 		}
 	}
@@ -339,7 +321,7 @@ prepare_cast(GoflowPlan *plan, GoflowExpr *expr, Oid source, int32 source_typmod
 				 errhint("Cast it to %s.", format_type_be(expr->target))));
 	if (!IsA(cast, CaseTestExpr))
 	{
-		plan->is_cast_pure = !contain_mutable_functions(cast) && !calls_user_code(cast, NULL);
+		plan->is_cast_pure = !contain_mutable_functions(cast) && !goflow_calls_user_code(cast, NULL);
 		plan->cast = ExecInitExpr(expression_planner((Expr *) cast), NULL);
 	}
 	plan->cast_ready = true;
@@ -543,6 +525,13 @@ goflow_evaluate_is_simple(GoflowExpr *expr)
 
 	begin_transaction(plan);
 	return plan->state != NULL && plan->is_fast;
+}
+
+/* True if a rollback undoes all that the statement does.  Needs SPI. */
+bool
+goflow_evaluate_is_contained(GoflowExpr *expr)
+{
+	return goflow_is_contained(get_plan(expr)->spi);
 }
 
 static void

@@ -331,15 +331,20 @@ goflow_node_may_wait(const GoflowNode *node)
 		node->type == GOFLOW_TYPE_TASK;
 }
 
-/* True if running it can neither take long nor have an effect outside of goflow.  Needs SPI. */
+/*
+ * True if a batch may run it though nobody knows how long it takes: it cannot
+ * take long, or the fuse stops it and nothing of it is left.  Needs SPI.
+ */
 bool
-goflow_node_is_fast(GoflowNode *node)
+goflow_node_may_be_tried(GoflowNode *node)
 {
 	GoflowExpr *others[] = {node->expr, node->message, node->detail};
 
 	switch (node->type)
 	{
 		case GOFLOW_TYPE_SQL:
+			/* its own settings are not in force here */
+			return node->settings.count == 0 && goflow_evaluate_is_contained(node->expr);
 		case GOFLOW_TYPE_MAP:
 		case GOFLOW_TYPE_FILTER:
 		case GOFLOW_TYPE_REDUCE:

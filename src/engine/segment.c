@@ -118,7 +118,7 @@ may_join(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 		case GOFLOW_SPEED_FAST:
 			return true;
 		case GOFLOW_SPEED_UNKNOWN:
-			return goflow_node_is_fast(node);
+			return goflow_node_may_be_tried(node);
 		default:
 			return false;
 	}

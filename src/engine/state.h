@@ -18,6 +18,7 @@
  *	compensate.c	undoing what completed
  *	lookup.c	present values of references
  *	evaluate.c	plans of SQL texts and expressions; coercion
+ *	contained.c	what a statement does that a rollback would not undo
  *	insert.c	plain INSERT ... VALUES without the executor
  *	node.c		what each simple node type does
  *	history.c	numbers and events: what happened, in order
@@ -476,6 +477,10 @@ extern GoflowCompensationRow *goflow_compensate_next(GoflowExecution *ex);
 extern void goflow_compensate_run(GoflowExecution *ex, GoflowCompensationRow *row);
 extern void goflow_compensate_done(GoflowExecution *ex, GoflowCompensationRow *row, Jsonb *error);
 
+/* ---- contained.c ---- */
+extern bool goflow_is_contained(SPIPlanPtr plan);
+extern bool goflow_calls_user_code(Node *node, void *context);
+
 /* ---- insert.c ---- */
 typedef struct GoflowInsert GoflowInsert;
 extern bool goflow_insert_run(GoflowInsert **state, SPIPlanPtr spi, const char *text,
@@ -504,6 +509,7 @@ extern ParamListInfo goflow_evaluate_params(GoflowExecution *ex, GoflowFrame *fr
 extern Tuplestorestate *goflow_evaluate_rows(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr,
 											 const GoflowField *fields, int nfields);
 extern bool goflow_evaluate_is_simple(GoflowExpr *expr);
+extern bool goflow_evaluate_is_contained(GoflowExpr *expr);
 extern bool goflow_evaluate_is_pure(GoflowExpr *expr);
 extern void goflow_evaluate_forget(GoflowExpr *expr);
 
@@ -515,7 +521,7 @@ extern void goflow_evaluate_with(GoflowExpr *expr, ParamListInfo params);
 
 /* Runs a node.  False: it has begun, and has a pending. */
 extern bool goflow_node_execute(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
-extern bool goflow_node_is_fast(GoflowNode *node);
+extern bool goflow_node_may_be_tried(GoflowNode *node);
 
 /* Column "joined", if the node has one: the results of the nodes before it. */
 extern void goflow_node_set_aggregate(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);

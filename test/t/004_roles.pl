@@ -143,7 +143,7 @@ as('fay', q{SELECT goflow.define('child_fay', '{"security": "definer", "nodes": 
 define_nodes($node, 'parent_fay', '"w": {"type": "workflow", "workflow": "child_fay"}');
 $execution = query($node, q{SELECT goflow.start('parent_fay')});
 ok(wait_for($node, q{SELECT count(*) = 1 FROM goflow.executions WHERE workflow = 'child_fay' AND state = 'waiting'}), 'one is waited for');
-as('fay', q{SELECT goflow.start('chain_fay', '{"wait": "1 hour"}'); SELECT goflow.start('chain_fay', '{"wait": "300 ms"}')});
+as('fay', q{SELECT goflow.start('chain_fay', '{"wait": "1 hour"}'); SELECT goflow.start('chain_fay', '{"wait": "2 s"}')});
 ok(wait_for($node, q{SELECT count(*) = 4 FROM goflow.pending}), 'all of them wait');
 as('fay', q{BEGIN; SELECT goflow.start('chain_fay', '{"wait": "0"}'); PREPARE TRANSACTION 'fay'});
 query($node, q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'fay'});
