@@ -9,7 +9,8 @@ use Goflow;
 use Messages;
 use Test::More;
 
-my $node = new_server('subscriptions');
+# what bounds their rate is in 036_message_bounds.pl
+my $node = new_server('subscriptions', conf => "goflow.max_message_rate = 0\n");
 my $private = qr/goflow_private_[0-9a-f]{40}/;
 
 # ---- live, it is what events() tells later ----

@@ -54,9 +54,16 @@ $node->append_conf('postgresql.conf', "goflow.max_message_rate = 0\n");
 $node->restart;
 $session = $node->background_psql('postgres');
 subscribe($session, "workflow => 'many', $all");
+subscribe($session, q{workflow => 'many', types => '{progress_update}'});
 $execution = query($node, q{SELECT goflow.start('many')});
 keep_messages($node, messages_until($session, qr/execution_completed/));
+my $progress = query($node, q{WITH gone AS (DELETE FROM got WHERE payload->>'event' = 'progress_update' RETURNING payload)
+	SELECT count(*), count(DISTINCT payload->'data'->>'completed') FROM gone});
 like(differences($node, $execution), qr/^0\|0\|0$/, 'without a bound all is told');
+my ($told, $different) = split /\|/, $progress;
+is($told, $different, 'of the progress only changes');
+cmp_ok($told, '<=', query($node, "SELECT count(DISTINCT xmin::text) FROM goflow.journal WHERE execution_id = '$execution'"),
+	'and no more than one per commit');
 $session->query_safe('UNLISTEN *');
 
 # ---- who notifies can't commit, and holds the lock that all need who notify ----
@@ -114,7 +121,7 @@ define_nodes($node, 'busy', q{"l": {"type": "loop", "repeat": "2000", "parallel"
 	"c": {"type": "sql", "after": "b", "sql": "SELECT pg_sleep(0.001)::text AS x"}}}}}, '"variables": {"v": "int = 0"}');
 my @told;
 my @crashed = map { query($node, q{SELECT goflow.start('busy')}) } 1 .. 2;
-for my $round (1 .. 3)
+for my $round (1 .. 2)
 {
 	$session = $node->background_psql('postgres', on_error_stop => 0);
 	subscribe($session, q{workflow => 'busy', variables => true});
