@@ -145,6 +145,7 @@ typedef enum GoflowWait
 	GOFLOW_WAIT_WORKER,
 	GOFLOW_WAIT_EXIT,			/* of goflow's processes, before DROP DATABASE and the like */
 	GOFLOW_WAIT_CONFLICT,		/* before a node runs again that met a deadlock */
+	GOFLOW_WAIT_ROOM,			/* for room on a full disk, to store what became of a node */
 	GOFLOW_WAIT_EXECUTION,		/* wait() */
 	GOFLOW_WAIT_PROGRESS,		/* follow() */
 	GOFLOW_WAITS

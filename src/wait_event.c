@@ -15,6 +15,7 @@ static const char *const names[GOFLOW_WAITS] = {
 	[GOFLOW_WAIT_WORKER] = "GoflowWorkerMain",
 	[GOFLOW_WAIT_EXIT] = "GoflowProcessExit",
 	[GOFLOW_WAIT_CONFLICT] = "GoflowConflictPause",
+	[GOFLOW_WAIT_ROOM] = "GoflowDiskFull",
 	[GOFLOW_WAIT_EXECUTION] = "GoflowExecutionEnd",
 	[GOFLOW_WAIT_PROGRESS] = "GoflowExecutionProgress",
 };

@@ -67,6 +67,9 @@ typedef struct Claim
 #define MAX_CONFLICTS 5
 #define FIRST_PAUSE_MS 10
 
+/* Between two tries to store what became of a node on a full disk. */
+#define ROOM_PAUSE_MS 1000
+
 static MemoryContext batch_context = NULL;
 
 /* The claim that is being loaded: an error then is that execution's own. */
@@ -550,11 +553,31 @@ find_instance(GoflowExecution *ex, const GoflowInstance *instance, GoflowFrame *
 	return run;
 }
 
-/* Journals the error of a node in node mode. */
+/*
+ * A pause before what became of a node is stored anew.  The worker keeps the
+ * node, so that one which fills the disk does not do so again and again; if
+ * others need the worker the error is raised, and the node runs again later.
+ */
 static void
-record_failure(const GoflowInstance *instance, ErrorData *error, TimestampTz started_at, int duration)
+wait_for_room(void)
+{
+	if (goflow_queue_should_yield())
+		ereport(ERROR,
+				(errcode(ERRCODE_DISK_FULL),
+				 errmsg("could not store what became of a node: no space left on device"),
+				 errhint("It runs again later.")));
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ROOM_PAUSE_MS,
+					 goflow_wait_event(GOFLOW_WAIT_ROOM));
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+}
+
+/* Journals the error of a node in node mode.  False: there is no room for it. */
+static bool
+try_to_record_failure(const GoflowInstance *instance, ErrorData *error, TimestampTz started_at, int duration)
 {
 	GoflowExecution *volatile ex = NULL;
+	volatile bool stored = true;
 
 	PG_TRY();
 	{
@@ -596,7 +619,8 @@ record_failure(const GoflowInstance *instance, ErrorData *error, TimestampTz sta
 		/* its driver has cancelled it at the same moment */
 		MemoryContextSwitchTo(batch_context);
 		failure = CopyErrorData();
-		if (!goflow_journal_is_duplicate(failure))
+		stored = !goflow_error_is_disk_full(failure);
+		if (stored && !goflow_journal_is_duplicate(failure))
 			PG_RE_THROW();
 		FlushErrorState();
 		AbortCurrentTransaction();
@@ -604,6 +628,28 @@ record_failure(const GoflowInstance *instance, ErrorData *error, TimestampTz sta
 	PG_END_TRY();
 	if (ex)
 		goflow_execution_free(ex);
+	return stored;
+}
+
+static void
+record_failure(const GoflowInstance *instance, ErrorData *error, TimestampTz started_at, int duration)
+{
+	MemoryContext context = CurrentMemoryContext;
+	bool		is_reported = false;
+
+	while (!goflow_worker_cancel_requested() &&
+		   !try_to_record_failure(instance, error, started_at, duration))
+	{
+		MemoryContextSwitchTo(context);
+		if (!is_reported)
+			ereport(LOG,
+					(errcode(ERRCODE_DISK_FULL),
+					 errmsg("there is no room on the disk to store the error of a node: %s", error->message),
+					 errdetail("It is stored when there is; the node does not run again."),
+					 error->context ? errcontext_msg("%s", error->context) : 0));
+		is_reported = true;
+		wait_for_room();
+	}
 }
 
 static void
@@ -732,13 +778,19 @@ begin_node(const GoflowInstance *instance, int isolation, GoflowExecution *volat
 	return find_instance(*ex, instance, frame, node);
 }
 
+typedef enum TryResult
+{
+	TRY_DONE,					/* it has ended, well or with an error */
+	TRY_CONFLICT,				/* it left nothing behind, and is to run again */
+	TRY_NO_ROOM					/* the same: what it gave could not be stored */
+} TryResult;
+
 /*
  * Runs a node in a transaction of its own, and journals its error if it has one,
- * except that a conflict is left to the caller if it "may_repeat".  Returns
- * whether that happened.  Sets the execution's priority, and whether this worker
- * may run no more.
+ * except that a conflict is left to the caller if it "may_repeat".  Sets the
+ * execution's priority, and whether this worker may run no more.
  */
-static bool
+static TryResult
 try_node(const GoflowInstance *instance, bool may_repeat, volatile int *priority,
 		 volatile bool *is_last)
 {
@@ -747,11 +799,11 @@ try_node(const GoflowInstance *instance, bool may_repeat, volatile int *priority
 	GoflowExecution *volatile ex = NULL;
 	TimestampTz started_at = GetCurrentTimestamp();
 	instr_time	before;
+	volatile bool writing = true;	/* what runs is not a statement of the workflow */
 	volatile bool committing = false;
 	volatile bool detached = false;
 	volatile bool overtaken = false;
-	volatile bool repeat = false;
-	volatile bool writing = false;	/* what runs is not a statement of the workflow */
+	volatile TryResult result = TRY_DONE;
 	ErrorContextCallback context = {.callback = describe_instance, .arg = (void *) &node,
 	.previous = error_context_stack};
 
@@ -781,7 +833,6 @@ try_node(const GoflowInstance *instance, bool may_repeat, volatile int *priority
 		if (run)
 		{
 			node = found;
-			writing = found->type != GOFLOW_TYPE_SQL;
 			goflow_activity_show(found->definition, found);
 			goflow_tracker_show_node(&ex->row->id, found->index);
 			goflow_session_apply(ex->definition);
@@ -789,6 +840,7 @@ try_node(const GoflowInstance *instance, bool may_repeat, volatile int *priority
 			check_losses(instance, found);
 			(void) goflow_fence_check(instance, found->definition, found);
 			goflow_mark_run(instance, found->definition->workflow_id);
+			writing = found->type != GOFLOW_TYPE_SQL;
 		}
 		if (run && !found->is_atomic)
 			run_detached(instance, &ex, frame, &node, &detached, started_at, before);
@@ -811,6 +863,7 @@ try_node(const GoflowInstance *instance, bool may_repeat, volatile int *priority
 			goflow_session_node_end();
 			check_timeout(found);
 			duration = elapsed(before);
+			writing = true;
 			if (ended)
 				goflow_execution_record(ex, frame, found, GOFLOW_NODE_COMPLETED, started_at, duration,
 										NULL);
@@ -819,7 +872,6 @@ try_node(const GoflowInstance *instance, bool may_repeat, volatile int *priority
 			if (SPI_finish() != SPI_OK_FINISH)
 				elog(ERROR, "SPI_finish failed");
 			MemoryContextSwitchTo(batch_context);
-			writing = true;
 			goflow_writes_flush(writes, NULL);
 			if (!ended && goflow_execution_lock_begun(ex, frame, found))
 			{
@@ -828,6 +880,7 @@ try_node(const GoflowInstance *instance, bool may_repeat, volatile int *priority
 						(errcode(ERRCODE_QUERY_CANCELED),
 						 errmsg_internal("node \"%s\" was cancelled", found->path)));
 			}
+			writing = false;
 			committing = true;
 			if (goflow_session_must_run_alone())
 				goflow_speed_set(ex->definition->workflow_id, found->index, GOFLOW_SPEED_ALONE);
@@ -867,16 +920,17 @@ try_node(const GoflowInstance *instance, bool may_repeat, volatile int *priority
 		 */
 		if (overtaken || goflow_worker_cancel_requested() || goflow_journal_is_duplicate(error))
 			;
+		else if (may_repeat && goflow_error_is_conflict(error) && !*is_last)
+			result = TRY_CONFLICT;
 		else if (writing && goflow_error_is_disk_full(error))
 		{
-			if (ex)
-				goflow_execution_free(ex);
-			MemoryContextReset(batch_context);
-			goflow_session_clean();
-			ReThrowError(error);	/* the worker waits, and the node runs again */
+			ereport(LOG,
+					(errcode(ERRCODE_DISK_FULL),
+					 errmsg("there is no room on the disk to store what a node gave: %s", error->message),
+					 errdetail("It was rolled back, and runs again."),
+					 error->context ? errcontext_msg("%s", error->context) : 0));
+			result = TRY_NO_ROOM;
 		}
-		else if (may_repeat && goflow_error_is_conflict(error) && !*is_last)
-			repeat = true;
 		else
 			record_failure(instance, error, started_at, elapsed(before));
 		MemoryContextSwitchTo(old);
@@ -889,7 +943,7 @@ try_node(const GoflowInstance *instance, bool may_repeat, volatile int *priority
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(batch_context);
 	goflow_session_clean();
-	return repeat;
+	return result;
 }
 
 /*
@@ -916,12 +970,18 @@ goflow_engine_run_node(const GoflowInstance *instance)
 	Oid			role = goflow_worker_role();
 	volatile int priority = 0;
 	volatile bool is_last = false;
+	TryResult	result;
 	int			conflicts = 0;
 
 	prepare_worker();
 	goflow_workflow_trim(goflow_session_definition());
-	while (try_node(instance, conflicts < MAX_CONFLICTS, &priority, &is_last))
-		pause_after_conflict(conflicts++);
+	while ((result = try_node(instance, conflicts < MAX_CONFLICTS, &priority, &is_last)) != TRY_DONE)
+	{
+		if (result == TRY_CONFLICT)
+			pause_after_conflict(conflicts++);
+		else
+			wait_for_room();
+	}
 	pgstat_report_stat(false);
 	pgstat_report_activity(STATE_IDLE, NULL);
 	if (is_last)
