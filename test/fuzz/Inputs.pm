@@ -424,8 +424,11 @@ sub script
 	my $sql = damage_sql(one_of(@{ $self->{scripts} }), one_of(@{ $self->{scripts} }));
 
 	$sql = damage_bytes($sql) if rand() < 0.05;
-	$sql =~ s/stdin/stdout/gi;    # the server would wait for data
-	$self->ask(kind => 'builder', who => one_of('owner', 'owner', 'stranger', 'latin'), sql => $sql =~ s/\0//gr);
+	$sql =~ s/\bcopy\b/table/gi;    # from stdin, or stdout, it would take the next statements as data
+	my $who = one_of('owner', 'owner', 'stranger', 'latin');
+
+	$self->ask(kind => 'builder', who => $who, sql => $sql =~ s/\0//gr);
+	$self->ask(who => $who, sql => $settings);    # it may have changed them
 }
 
 sub call

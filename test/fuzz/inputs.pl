@@ -110,16 +110,17 @@ for my $kind (sort keys %counts)
 my %own = map { %$_ } values %counts;
 printf "%d of %d functions were called\n", scalar(keys %called), $functions;
 printf "codes of goflow that were seen: %s\n", join(' ', sort grep { /^WF/ } keys %own);
-my %workers = map { $_->[0] => $_->[1] } @{ Wire->new($socket, user => 'fuzz_super', database => 'postgres')->query(
+my %workers = map { $_->[0] => $_->[1] } @{ Wire->new($socket, user => 'fuzz_super', database => 'postgres', statement_timeout => 0)->query(
 		q{SELECT coalesce(left(error ->> 'code', 2), 'ok'), count(*) FROM goflow.executions WHERE finished_at IS NOT NULL GROUP BY 1})->{rows} };
 printf "executions: %s\n", join(', ', map { "$_ $workers{$_}" } sort keys %workers);
 printf "an internal error of a node's SQL: %s (%d)\n", $_, $others{$_} for sort keys %others;
 
 # What sessions have not been told.
 open(my $in, '<:raw', $log) or die "$log: $!";
+my %seen;
 while (my $line = <$in>)
 {
-	push @findings, "the server's log: $line" if $line =~ /PANIC|TRAP:|terminated by signal|AddressSanitizer|runtime error:|ERROR:  (XX|58)/;
+	push @findings, "the server's log: $line" if !$seen{$line}++ && $line =~ /PANIC|TRAP:|terminated by signal|AddressSanitizer|runtime error:|ERROR:  (XX|58)/;
 }
 print "FINDING $_\n" for @findings;
 printf "%d inputs, %d findings, %.0f s, longest answer %.1f s\n", $done, scalar @findings, time() - $start, $slowest;
