@@ -12,14 +12,15 @@
  * they are for it or not, they cost more the more listen.
  *
  * The bucket is one word, the moment when it will be full again.  To take from
- * it is to move that moment on: no lock, and nobody who fills it.
+ * it is to move that moment on: no lock, and nobody who fills it.  It is a moment
+ * of the clock that nobody sets.
  */
 #include "postgres.h"
 
 #include "live/live.h"
 
+#include "portability/instr_time.h"
 #include "storage/shmem.h"
-#include "utils/timestamp.h"
 
 #define NS_PER_S INT64CONST(1000000000)
 
@@ -63,7 +64,17 @@ price_now(void)
 	return NS_PER_S * (DOUBLING + goflow_listeners()) / DOUBLING / goflow_max_message_rate;
 }
 
-/* What is missing in the bucket: no more than all, whatever becomes of clock and setting. */
+/* In nanoseconds. */
+static int64
+get_now(void)
+{
+	instr_time	now;
+
+	INSTR_TIME_SET_CURRENT(now);
+	return (int64) INSTR_TIME_GET_MICROSEC(now) * 1000;
+}
+
+/* What is missing in the bucket: no more than all, whatever becomes of the setting. */
 static int64
 missing_at(int64 now, uint64 full_at)
 {
@@ -89,7 +100,7 @@ goflow_rate_take(int64 wanted, bool is_end)
 		return wanted;
 	price = price_now();
 	granted = Min(wanted, Max(usable / price, 1));
-	now = GetCurrentTimestamp() * 1000;
+	now = get_now();
 	full_at = pg_atomic_read_u64(&bucket->full_at);
 	do
 	{
@@ -106,5 +117,5 @@ bool
 goflow_rate_is_short(void)
 {
 	return goflow_max_message_rate > 0 &&
-		missing_at(GetCurrentTimestamp() * 1000, pg_atomic_read_u64(&bucket->full_at)) > NS_PER_S / 2;
+		missing_at(get_now(), pg_atomic_read_u64(&bucket->full_at)) > NS_PER_S / 2;
 }
