@@ -1,5 +1,5 @@
 --
--- The views for who runs the server.  What they show under load: test/t/035_operations.pl.
+-- The views for who runs the server.  What they show under load: test/t/039_operations.pl.
 --
 SET client_min_messages = error;
 \pset null '-'

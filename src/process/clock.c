@@ -93,7 +93,7 @@ goflow_clock_follow(void)
 	goflow_lock(LW_EXCLUSIVE);
 	if (control->clock_ahead != 0)
 		jump = ahead - control->clock_ahead;
-	if (control->clock_ahead == 0 || Abs(jump) >= TOLERANCE)
+	if (control->clock_ahead == 0 || Max(jump, -jump) >= TOLERANCE)
 		control->clock_ahead = ahead;
 	else
 		jump = 0;
@@ -110,6 +110,6 @@ goflow_clock_follow(void)
 	if (jump != 0)
 		ereport(LOG,
 				(errmsg("the server's clock was set %s by %.1f seconds", jump > 0 ? "forward" : "back",
-						Abs(jump) / (double) USECS_PER_SEC)));
+						Max(jump, -jump) / (double) USECS_PER_SEC)));
 	return jump;
 }

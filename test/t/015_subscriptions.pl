@@ -9,7 +9,7 @@ use Goflow;
 use Messages;
 use Test::More;
 
-# what bounds their rate is in 036_message_bounds.pl
+# what bounds their rate is in 038_message_bounds.pl
 my $node = new_server('subscriptions', conf => "goflow.max_message_rate = 0\n");
 my $private = qr/goflow_private_[0-9a-f]{40}/;
 
