@@ -109,6 +109,9 @@ waits_for_room_locked(void)
 
 	if (db->wants_room && goflow_control->entries <= goflow_queue_size / 2)
 		db->wants_room = false;
+	/* it was told of room that others have filled since: it must be told again */
+	if (db->wants_room)
+		goflow_control->wants_room = true;
 	return db->wants_room;
 }
 
