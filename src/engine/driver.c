@@ -265,9 +265,9 @@ fail_unloadable(Claim *claim, GoflowWrites *writes)
 	forget_requests(&claim->id, writes);
 }
 
-/* One transaction over as many claims as fit. */
+/* One transaction over as many claims as fit, from *next on; sets where to go on. */
 static void
-run_batch(Claim *claims, int nclaims)
+run_batch(Claim *claims, int nclaims, volatile int *next)
 {
 	GoflowWrites *writes;
 	GoflowBudget budget;
@@ -284,8 +284,9 @@ run_batch(Claim *claims, int nclaims)
 
 	for (int i = 0; i < nclaims && budget.nodes > 0; i++)
 	{
-		Claim	   *claim = &claims[i];
+		Claim	   *claim = &claims[*next];
 
+		*next = (*next + 1) % nclaims;
 		if (claim->is_ended)
 			continue;
 
@@ -463,14 +464,14 @@ undo_batch(Claim *claims, int nclaims, ErrorData *error, int failures)
 
 /* NULL, or the error that the batch's transaction was rolled back for. */
 static ErrorData *
-try_batch(Claim *claims, int nclaims)
+try_batch(Claim *claims, int nclaims, volatile int *next)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ErrorData  *volatile error = NULL;
 
 	PG_TRY();
 	{
-		run_batch(claims, nclaims);
+		run_batch(claims, nclaims, next);
 	}
 	PG_CATCH();
 	{
@@ -486,9 +487,21 @@ try_batch(Claim *claims, int nclaims)
 	return error;
 }
 
+/* Others have waited for a turn: what has more to do goes to the end of the queue. */
+static void
+give_back(Claim *claims, int nclaims)
+{
+	for (int i = 0; i < nclaims; i++)
+		if (!claims[i].is_ended)
+		{
+			drop_from_memory(&claims[i]);
+			goflow_queue_release(&claims[i].id, true);
+		}
+}
+
 /*
  * Drives executions that this worker has claimed until each is finished, waits,
- * or has nodes in node mode; then lets it go.
+ * or has nodes in node mode, or until its turn is over; then lets it go.
  */
 void
 goflow_engine_drive(const pg_uuid_t *executions, int nexecutions)
@@ -496,6 +509,8 @@ goflow_engine_drive(const pg_uuid_t *executions, int nexecutions)
 	Claim	   *claims;
 	int			open = nexecutions;
 	int			failures = 0;
+	volatile int next = 0;
+	TimestampTz since = GetCurrentTimestamp();
 	GoflowInstance adopted;
 
 	prepare_worker();
@@ -512,7 +527,7 @@ goflow_engine_drive(const pg_uuid_t *executions, int nexecutions)
 
 		for (int i = 0; i < nexecutions; i++)
 			claims[i].touched = false;
-		error = try_batch(claims, nexecutions);
+		error = try_batch(claims, nexecutions, &next);
 		if (error)
 		{
 			undo_batch(claims, nexecutions, error, ++failures);
@@ -527,6 +542,11 @@ goflow_engine_drive(const pg_uuid_t *executions, int nexecutions)
 					open--;
 			}
 		MemoryContextReset(batch_context);
+		if (open > 0 && goflow_queue_turn_is_over(since))
+		{
+			give_back(claims, nexecutions);
+			break;
+		}
 	}
 	pgstat_report_stat(false);
 	pfree(claims);

@@ -145,6 +145,7 @@ extern void goflow_queue_node_done(Oid role, int priority);
 
 /* True when other work waits that this worker keeps from running: end the batch soon. */
 extern bool goflow_queue_should_yield(void);
+extern bool goflow_queue_turn_is_over(TimestampTz since);
 
 /* Somebody asked for the node in this worker's slot to be interrupted. */
 extern bool goflow_worker_cancel_requested(void);

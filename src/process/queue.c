@@ -443,6 +443,24 @@ goflow_queue_should_yield(void)
 		(control->poor > 0 && owes_its_place(GetCurrentTimestamp()));
 }
 
+/* Have others waited long enough for this worker, which drives since then? */
+bool
+goflow_queue_turn_is_over(TimestampTz since)
+{
+	volatile GoflowPool *pool;
+	TimestampTz now;
+
+	if (goflow_queue_should_yield())
+		return true;
+	if (goflow_my_slot == NULL)
+		return false;
+	pool = my_pool();
+	if (pool->queued + pool->offered == 0)
+		return false;
+	now = GetCurrentTimestamp();
+	return now >= since + GOFLOW_TURN || now < since;	/* the clock may be set back */
+}
+
 /* ---- claims ---- */
 
 static void

@@ -31,7 +31,8 @@
  * (waiter.c, atomics), learned speeds (speed.c, a spinlock per bucket), and
  * these unlocked reads, each a hint that is checked again under the lock or
  * belongs to the reader alone: GoflowWorkerSlot.cancel_requested, .leave and
- * .busy_since of one's own slot, GoflowControl.surplus, .starving, .poor, .share
+ * .busy_since of one's own slot, GoflowPool.queued and .offered of one's own pool,
+ * GoflowControl.surplus, .starving, .poor, .share
  * and .crowded.
  *
  * Processes go away by FATAL or proc_exit() at any moment.  Each registers a

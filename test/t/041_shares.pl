@@ -1,5 +1,6 @@
 # Many roles and few workers: who is idle makes room at once, and who has more than
-# a fair share does so after a turn, whichever setting is the limit.
+# a fair share does so after a turn, whichever setting is the limit.  One worker:
+# executions without an end leave room for others.
 use strict;
 use warnings;
 
@@ -69,6 +70,33 @@ shares('max_workers');
 $node->append_conf('postgresql.conf', "goflow.max_workers = 19\nmax_worker_processes = 9\ngoflow.scheduler_idle_timeout = 1h\n");
 $node->restart;
 waves('max_worker_processes', 5);
+
+# ---- executions that do not end, in batches of the only worker ----
+
+query($node, 'ALTER SYSTEM SET goflow.max_workers = 1');
+$node->reload;
+define_nodes($node, 'endless', '"l": {"type": "loop", "while": "true", "body": {"nodes": {"s": {"type": "set", "set": {"n": "vars.n + 1"}}}}}',
+	'"variables": {"n": "bigint = 0"}');
+define_chain($node, 'chain', 2);
+query($node, q{SELECT goflow.grant_start('chain', 'ada')});
+{
+	my @endless = split /\n/, query($node, q{SELECT goflow.start_many('endless', array_fill('{}'::jsonb, ARRAY[2]))});
+
+	ok(wait_for($node, "SELECT bool_and(completed > 0) FROM unnest('{" . join(',', @endless) . "}'::uuid[]) e, goflow.progress(e)"),
+		'both of those without an end go on');
+	for my $role (qw(postgres ada postgres))
+	{
+		my $seconds = seconds
+		{
+			start_as($role, 'chain', 3);
+			ok(wait_for($node, q{SELECT NOT EXISTS (SELECT FROM goflow.executions WHERE workflow = 'chain' AND finished_at IS NULL)}),
+				"beside them $role has a turn");
+		};
+		cmp_ok($seconds, '<', 10, sprintf('within %.1f s', $seconds));
+	}
+	query($node, "SELECT goflow.cancel('$_')") for @endless;
+	wait_until_finished($node, 'they are cancelled');
+}
 is_exactly_once($node, 'at the end');
 is_at_rest($node, 'at the end');
 
