@@ -147,7 +147,9 @@ get_history(GoflowExecutionRow *row, GoflowDefinition *definition)
 	fresh.medians = history ? history->medians :
 		MemoryContextAllocZero(context, Max(definition->body->nnodes, 1) * sizeof(int64));
 	read_history(&fresh, definition);
-	fresh.is_kept = fresh.nexecutions >= MIN_HISTORY || GetCurrentTimestamp() - now > LONG_US;
+	/* what is not known yet may be at any moment */
+	fresh.is_kept = fresh.nexecutions >= MIN_HISTORY ||
+		(fresh.nexecutions > 0 && GetCurrentTimestamp() - now > LONG_US);
 	history = hash_search(histories, &key, HASH_ENTER, NULL);
 	*history = fresh;
 	return history;
