@@ -103,6 +103,7 @@ is(query($node, "SELECT goflow.wait('$execution')"), 'cancelled', 'it ends');
 
 # ---- the queue ----
 
+ok(wait_for($node, 'SELECT NOT EXISTS (SELECT FROM goflow.workers WHERE execution IS NOT NULL)'), 'its node ends, too');
 ok(wait_for($node, 'SELECT NOT EXISTS (SELECT FROM goflow.queue)'), 'nothing is left in the queue');
 setting('goflow.max_workers', 0);
 ok(wait_for($node, q{SELECT count(*) = 0 FROM goflow.workers}), 'no worker is left');
