@@ -41,6 +41,8 @@ cmp_ok($took, '<', 3, sprintf('DROP DATABASE while nodes run takes %.2f s', $too
 new_database('original');
 start_many($node, 'slow', 4, 'original');
 ok(wait_for($node, $sleeping), 'a node runs');
+query($node, 'BEGIN; ALTER DATABASE original RENAME TO elsewhere; ROLLBACK');
+ok(wait_for($node, $sleeping), 'after a RENAME that was rolled back nodes go on');
 query($node, 'ALTER DATABASE original RENAME TO renamed');
 ok(wait_for($node, $sleeping), 'after RENAME nodes go on');
 query($node, 'CREATE DATABASE copy TEMPLATE renamed');
