@@ -148,7 +148,10 @@ goflow_limit_check_tree(GoflowExecution *ex, const char *workflow)
 
 		limit = row ? goflow_workflow_load(row->workflow_id)->limits.executions : GOFLOW_DEFAULT_EXECUTIONS;
 	}
+	/* this is no code of users: a cancel is not meant for it */
+	goflow_session_allow_cancel(false);
 	count = goflow_execution_count_below(root, limit);
+	goflow_session_allow_cancel(true);
 	if (count >= limit)
 		raise_too_many(workflow, limit);
 	tree->allowed = (limit - count - 1) / Max(goflow_max_workers, 1);
