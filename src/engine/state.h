@@ -31,7 +31,8 @@
  *	limits.c	what stops a workflow that would go on for ever
  *	activity.c	what pg_stat_activity shows of it
  *	segment.c	runs ready nodes of one execution in a subtransaction
- *	driver.c	batches of executions, node mode: whole transactions in a worker
+ *	driver.c	batches of executions: whole transactions in a worker
+ *	node_mode.c	one node in a transaction of its own
  *	detached.c	statements that must be outside of a transaction
  *	inline.c	run(): an execution in the caller's session and transaction
  *	input.c		inputs of an execution from a jsonb object
@@ -655,5 +656,13 @@ typedef struct GoflowBudget
 
 extern GoflowSegmentEnd goflow_segment_run(GoflowExecution *ex, GoflowBudget *budget);
 extern GoflowSegmentEnd goflow_segment_run_raising(GoflowExecution *ex, GoflowBudget *budget);
+
+/* ---- driver.c ---- */
+
+/* What lives as long as one transaction of a worker; errors and retries of it included. */
+extern MemoryContext goflow_batch_context;
+
+/* Makes what the worker needs for its transactions; more than one call does no harm. */
+extern void goflow_driver_prepare(void);
 
 #endif							/* GOFLOW_STATE_H */
