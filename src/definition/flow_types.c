@@ -11,25 +11,6 @@
 
 #define MAX_PARALLEL 1000
 
-/* A whole number of a range; fallback when it is absent, or reported. */
-static int64
-read_integer(GoflowParser *parser, GoflowObject *object, const char *key, int low, int high,
-			 int fallback, const char *hint)
-{
-	JsonbValue *value = goflow_object_get(object, key);
-	int			number;
-
-	if (value == NULL)
-		return fallback;
-	if (goflow_json_integer(value, &number) && number >= low && number <= high)
-		return number;
-	goflow_problem_hint(goflow_parse_problem(parser, ERRCODE_GOFLOW_INVALID_DEFINITION, key,
-											 psprintf("\"%s\" must be a whole number from %d to %d", key,
-													  low, high)),
-						"%s", hint);
-	return fallback;
-}
-
 /* ---- loop, break, continue ---- */
 
 const GoflowKeyRule goflow_loop_keys[] = {
@@ -91,11 +72,13 @@ goflow_parse_loop(GoflowParser *parser, GoflowNode *node, GoflowObject *object)
 	JsonbValue *body = goflow_object_get(object, "body");
 
 	read_loop_kind(parser, node, object);
-	node->parallel = read_integer(parser, object, "parallel", 1, MAX_PARALLEL, 1,
-								  "It is how many iterations may run side by side.");
-	node->max_iterations = read_integer(parser, object, "max_iterations", 1, PG_INT32_MAX,
-										parser->definition->limits.iterations,
-										"A loop that has more fails.");
+	node->parallel = goflow_read_integer(parser, "parallel", goflow_object_get(object, "parallel"),
+										 1, MAX_PARALLEL, 1,
+										 "It is how many iterations may run side by side.");
+	node->max_iterations = goflow_read_integer(parser, "max_iterations",
+											   goflow_object_get(object, "max_iterations"),
+											   1, PG_INT32_MAX, parser->definition->limits.iterations,
+											   "A loop that has more fails.");
 	if (body)
 		(void) goflow_parse_body(parser, node, "body", "body", body);
 	node->collect = goflow_read_expr(parser, node, "collect", goflow_object_get(object, "collect"),
@@ -309,8 +292,8 @@ goflow_parse_workflow(GoflowParser *parser, GoflowNode *node, GoflowObject *obje
 												 psprintf("the name of a workflow has from 1 to %d bytes",
 														  NAMEDATALEN - 1)),
 							"Write the name that it was defined with.");
-	node->workflow_version = read_integer(parser, object, "version", 1, PG_INT32_MAX, 0,
-										  "Leave it out for the newest.");
+	node->workflow_version = goflow_read_integer(parser, "version", goflow_object_get(object, "version"),
+												 1, PG_INT32_MAX, 0, "Leave it out for the newest.");
 	if (input)
 		goflow_read_named_exprs(parser, node, "input", input, GOFLOW_SEES_ANY, true, &node->exprs,
 								&node->nexprs);

@@ -277,6 +277,25 @@ goflow_object_word(GoflowParser *parser, GoflowObject *object, const char *key,
 	return fallback;
 }
 
+/* A whole number of a range; fallback when the value is NULL (absent), or reported, with the hint if there is one. */
+int
+goflow_read_integer(GoflowParser *parser, const char *key, const JsonbValue *value, int low, int high,
+					int fallback, const char *hint)
+{
+	GoflowProblem *problem;
+	int			number;
+
+	if (value == NULL)
+		return fallback;
+	if (goflow_json_integer(value, &number) && number >= low && number <= high)
+		return number;
+	problem = goflow_parse_problem(parser, ERRCODE_GOFLOW_INVALID_DEFINITION, key,
+								   psprintf("\"%s\" must be a whole number from %d to %d", key, low, high));
+	if (hint)
+		goflow_problem_hint(problem, "%s", hint);
+	return fallback;
+}
+
 bool
 goflow_object_bool(GoflowObject *object, const char *key)
 {

@@ -31,16 +31,8 @@ static const GoflowKeyRule node_limit_keys[] = {
 static void
 read_number(GoflowParser *parser, GoflowObject *object, const char *name, int low, int high, int *limit)
 {
-	JsonbValue *value = goflow_object_get(object, name);
-	int			number;
-
-	if (value == NULL)
-		return;
-	if (goflow_json_integer(value, &number) && number >= low && number <= high)
-		*limit = number;
-	else
-		goflow_parse_problem(parser, ERRCODE_GOFLOW_INVALID_DEFINITION, psprintf("limits.%s", name),
-							 psprintf("\"limits.%s\" must be a whole number from %d to %d", name, low, high));
+	*limit = goflow_read_integer(parser, psprintf("limits.%s", name), goflow_object_get(object, name),
+								 low, high, *limit, NULL);
 }
 
 /* Bytes, as a number or as settings of the server are written. */

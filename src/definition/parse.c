@@ -544,14 +544,9 @@ parse_workflow(GoflowParser *parser, GoflowObject *object)
 	definition->security_definer = goflow_object_word(parser, object, "security", securities, 0) == 1;
 	read_settings(parser, goflow_object_get(object, "settings"), &definition->settings);
 
-	value = goflow_object_get(object, "priority");
-	if (value && (!goflow_json_integer(value, &definition->priority) ||
-				  definition->priority < GOFLOW_MIN_PRIORITY ||
-				  definition->priority > GOFLOW_MAX_PRIORITY))
-		goflow_problem_hint(goflow_parse_problem(parser, ERRCODE_GOFLOW_INVALID_DEFINITION, "priority",
-												 psprintf("\"priority\" must be a whole number from %d to %d",
-														  GOFLOW_MIN_PRIORITY, GOFLOW_MAX_PRIORITY)),
-							"Leave it out for 0; higher runs first.");
+	definition->priority = goflow_read_integer(parser, "priority", goflow_object_get(object, "priority"),
+											   GOFLOW_MIN_PRIORITY, GOFLOW_MAX_PRIORITY, 0,
+											   "Leave it out for 0; higher runs first.");
 	value = goflow_object_get(object, "input");
 	if (value)
 		definition->inputs = goflow_read_fields(parser, "input", value, true,

@@ -96,6 +96,8 @@ extern void goflow_check_keys(GoflowParser *parser, GoflowObject *object, const 
 							  const GoflowKeyRule *more);
 extern int goflow_object_word(GoflowParser *parser, GoflowObject *object, const char *key,
 							  const char *const *words, int fallback);
+extern int goflow_read_integer(GoflowParser *parser, const char *key, const JsonbValue *value,
+							   int low, int high, int fallback, const char *hint);
 extern bool goflow_object_bool(GoflowObject *object, const char *key);
 extern char *goflow_read_text(GoflowParser *parser, const char *key, const JsonbValue *value);
 extern GoflowExpr *goflow_read_expr(GoflowParser *parser, GoflowNode *node, const char *key,

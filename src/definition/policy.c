@@ -266,15 +266,8 @@ static const GoflowKeyRule retry_keys[] = {
 static int
 read_attempts(GoflowParser *parser, const char *key, const JsonbValue *value)
 {
-	int			attempts;
-
-	if (goflow_json_integer(value, &attempts) && attempts >= 1 && attempts <= MAX_ATTEMPTS)
-		return attempts;
-	goflow_problem_hint(goflow_parse_problem(parser, ERRCODE_GOFLOW_INVALID_DEFINITION, key,
-											 psprintf("\"%s\" must be a whole number from 1 to %d", key,
-													  MAX_ATTEMPTS)),
-						"The first attempt counts too: 1 is no retry.");
-	return 1;
+	return goflow_read_integer(parser, key, value, 1, MAX_ATTEMPTS, DEFAULT_ATTEMPTS,
+							   "The first attempt counts too: 1 is no retry.");
 }
 
 static double
@@ -301,7 +294,6 @@ read_retry(GoflowParser *parser, const JsonbValue *value)
 	GoflowObject object;
 	JsonbValue *member;
 
-	retry->attempts = DEFAULT_ATTEMPTS;
 	retry->backoff = DEFAULT_BACKOFF;
 	retry->factor = DEFAULT_FACTOR;
 	retry->max_delay = DEFAULT_MAX_DELAY;
@@ -312,9 +304,7 @@ read_retry(GoflowParser *parser, const JsonbValue *value)
 	}
 	object = goflow_json_object(value->val.binary.data);
 	goflow_check_keys(parser, &object, "retry.", "a retry", retry_keys, NULL);
-	member = goflow_object_get(&object, "attempts");
-	if (member)
-		retry->attempts = read_attempts(parser, "retry.attempts", member);
+	retry->attempts = read_attempts(parser, "retry.attempts", goflow_object_get(&object, "attempts"));
 	member = goflow_object_get(&object, "backoff");
 	if (member)
 		retry->backoff = goflow_read_interval(parser, "retry.backoff", member, true);
