@@ -13,7 +13,9 @@
  *	graph.c		edges, ports, cycles, reachability, entries, order, of each body.
  *	analyze.c	declared types, then every SQL text by the server's parser
  *				(statement.c), with the references of reference.c resolved by
- *				parser hooks.  Gives each node its columns.
+ *				parser hooks.  Gives each node its columns.  With
+ *				analyze_node.c, what each node type asks of its texts,
+ *				attempt.c, one text and its error, settings.c and types.c.
  *	contract.c	the columns of every node as jsonb, names only, as define()
  *				saw them; read back when a stored version is loaded, so that
  *				loading needs no SQL analysis.
@@ -588,7 +590,7 @@ extern GoflowDefinition *goflow_definition_parse(Jsonb *json, const char *name, 
 extern void goflow_graph_check(GoflowDefinition *definition, GoflowReport *report);
 extern void goflow_definition_analyze(GoflowDefinition *definition, GoflowReport *report);
 
-/* ---- analyze.c: types ---- */
+/* ---- types.c ---- */
 
 /* Type of a declared field from its type_name; an error, raised, if there is none. */
 extern void goflow_field_resolve(GoflowField *field);
@@ -599,8 +601,12 @@ extern void goflow_definition_set_targets(GoflowDefinition *definition);
 /* The type that a result column of a statement has as a node's column. */
 extern Oid	goflow_column_type(Oid type);
 
+/* ---- settings.c ---- */
+
 /* Puts settings in force until the caller's GUC nest level ends. */
 extern void goflow_settings_apply(const GoflowSettings *settings);
+
+/* ---- contract.c ---- */
 
 /*
  * jsonb of all nodes' columns, by path: {"node": {"columns": [[name, type], …],
