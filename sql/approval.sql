@@ -20,7 +20,7 @@ BEGIN
 		EXECUTE 'SELECT ' || condition INTO met;
 		EXIT WHEN met;
 		n := n + 1;
-		IF n > 1000 THEN RAISE EXCEPTION 'not met: %', condition; END IF;
+		IF n > 20000 THEN RAISE EXCEPTION 'not met: %', condition; END IF;
 		PERFORM pg_sleep(0.01);
 		COMMIT;
 	END LOOP;
@@ -54,7 +54,7 @@ SELECT goflow.approve(:'e', 'ask', '{"limit_": 5, "urgent": true, "colour": "red
 SELECT goflow.approve(:'e', 'ask', '{"limit_": 99.999, "urgent": true}', 'as agreed');
 SELECT count(*) FROM goflow.approvals;
 RESET ROLE;
-SELECT goflow.wait(:'e', '10 s');
+SELECT goflow.wait(:'e', '90 s');
 SELECT goflow.result(:'e');
 SELECT node, state, output - 'decided_at' - 'login' FROM goflow.nodes(:'e') WHERE type = 'approval';
 
@@ -69,7 +69,7 @@ SELECT goflow.approve(:'e', 'ask', '{"limit_": 1, "urgent": false}');
 ROLLBACK;
 SELECT goflow.reject(:'e', 'ask', comment => 'too late');
 RESET ROLE;
-SELECT goflow.wait(:'e', '10 s');
+SELECT goflow.wait(:'e', '90 s');
 SELECT goflow.result(:'e');
 
 \echo == twice, not in the audience, not there
@@ -106,7 +106,7 @@ SELECT goflow.reject(:'open', 'ask');
 ROLLBACK TO s;
 COMMIT;
 RESET ROLE;
-SELECT goflow.wait(:'open', '10 s');
+SELECT goflow.wait(:'open', '90 s');
 
 \echo == paused, cancelled
 SET ROLE regress_appr_owner;
@@ -115,7 +115,7 @@ SELECT goflow.start('appr_pay', '{"order": 11}') AS c \gset
 RESET ROLE;
 CALL met(format($$(SELECT count(*) = 2 FROM goflow.approval WHERE execution_id IN (%L, %L))$$, :'p', :'c'));
 SELECT goflow.pause(:'p'), goflow.cancel(:'c');
-SELECT goflow.wait(:'c', '10 s');
+SELECT goflow.wait(:'c', '90 s');
 CALL met(format($$(goflow.status(%L)).state = 'paused'$$, :'p'));
 SET ROLE regress_appr_mia;
 SELECT goflow.reject(:'c', 'ask');
@@ -124,7 +124,7 @@ SELECT goflow.reject(:'p', 'ask', comment => 'while it was paused');
 RESET ROLE;
 SELECT goflow.wait(:'p', '0.2 s');
 SELECT goflow.resume(:'p');
-SELECT goflow.wait(:'p', '10 s');
+SELECT goflow.wait(:'p', '90 s');
 SELECT goflow.result(:'p') ->> 'what';
 \set VERBOSITY terse
 
@@ -147,7 +147,7 @@ CALL met(format($$EXISTS (SELECT FROM goflow.approvals WHERE execution = %L)$$, 
 SELECT node, role, escalate_to, escalate_at <= clock_timestamp() FROM goflow.approvals;
 SELECT goflow.approve(:'e', 'high');
 RESET ROLE;
-SELECT goflow.wait(:'e', '10 s');
+SELECT goflow.wait(:'e', '90 s');
 SELECT goflow.result(:'e');
 
 \echo == in a loop: which one
@@ -164,7 +164,7 @@ SELECT goflow.approve(:'e', 'l/ask', '{"note": " it"}');
 SELECT goflow.approve(execution, node, '{"note": " it"}', frame => frame) FROM goflow.approvals WHERE payload ->> 'n' <> '2' ORDER BY frame;
 SELECT goflow.reject(:'e', 'l/ask', '{"note": " that"}');
 RESET ROLE;
-SELECT goflow.wait(:'e', '10 s');
+SELECT goflow.wait(:'e', '90 s');
 SELECT goflow.result(:'e');
 \set VERBOSITY terse
 
@@ -187,7 +187,7 @@ SELECT goflow.approve(:'e', 'ask', '{"m": "sad", "n": []}');
 SELECT goflow.approve(:'e', 'ask', '{"m": "good", "n": ["bad"]}');
 \c - :me
 \set VERBOSITY terse
-SELECT goflow.wait(:'e', '10 s');
+SELECT goflow.wait(:'e', '90 s');
 SELECT goflow.result(:'e');
 
 \echo == definitions that are refused

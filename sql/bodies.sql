@@ -80,7 +80,7 @@ SELECT node, state, result, only_by FROM test.journal WHERE node !~ '/' ORDER BY
 CREATE FUNCTION begin_all(i int) RETURNS int LANGUAGE plpgsql AS $$
 BEGIN
 	IF i <> 2 THEN PERFORM pg_sleep(60); END IF;
-	FOR n IN 1..1000 LOOP
+	FOR n IN 1 .. 20000 LOOP
 		PERFORM pg_stat_clear_snapshot();
 		EXIT WHEN (SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND query LIKE '%bodies_test.begin_all%') >= 2;
 		PERFORM pg_sleep(0.01);

@@ -65,7 +65,7 @@ CALL test.start($${
   "a": {"type": "sql", "sql": "SELECT 1 AS id", "compensate": "SELECT undo('a')"},
   "t": {"type": "try", "after": "a", "body": {"nodes": {"s": {"type": "sql", "sql": "SELECT 1 AS v FROM pg_sleep(60)", "compensate": "SELECT undo('never')"}}},
         "finally": {"nodes": {"f": {"type": "sql", "sql": "INSERT INTO done (what) VALUES ('finally')", "compensate": "SELECT undo('f')"}}}}}$$);
-DO $$ BEGIN FOR i IN 1..1000 LOOP EXIT WHEN EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND backend_type = 'goflow worker'); PERFORM pg_sleep(0.01), pg_stat_clear_snapshot(); END LOOP; END $$;
+DO $$ BEGIN FOR i IN 1 .. 20000 LOOP EXIT WHEN EXISTS (SELECT FROM test.runs r, goflow.nodes(r.execution) n WHERE n.node = 't/s' AND n.state = 'running'); COMMIT; PERFORM pg_sleep(0.01); END LOOP; END $$;
 SELECT goflow.cancel(execution) FROM test.runs;
 CALL test.wait();
 SELECT node, state, result FROM test.journal;
@@ -75,7 +75,7 @@ TRUNCATE done;
 CREATE TABLE flag (name text PRIMARY KEY);
 CREATE FUNCTION raise_flag(name text) RETURNS text LANGUAGE sql AS $$ INSERT INTO compensate_test.flag VALUES (name) RETURNING name $$;
 CREATE FUNCTION until_flag(text) RETURNS text LANGUAGE plpgsql AS $$
-BEGIN FOR i IN 1..2000 LOOP EXIT WHEN EXISTS (SELECT FROM compensate_test.flag WHERE name = $1); PERFORM pg_sleep(0.01); END LOOP; RETURN $1; END $$;
+BEGIN FOR i IN 1 .. 20000 LOOP EXIT WHEN EXISTS (SELECT FROM compensate_test.flag WHERE name = $1); PERFORM pg_sleep(0.01); END LOOP; RETURN $1; END $$;
 CALL test.start($${
   "a": {"type": "sql", "sql": "SELECT 1 AS id", "compensate": "SELECT undo('a')"},
   "t": {"type": "try", "after": "a", "body": {"nodes": {"s": {"type": "delay", "for": "'1 hour'"}}},

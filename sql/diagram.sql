@@ -8,7 +8,7 @@ BEGIN
 		EXECUTE 'SELECT ' || condition INTO met;
 		EXIT WHEN met;
 		n := n + 1;
-		IF n > 2000 THEN RAISE EXCEPTION 'not met: %', condition; END IF;
+		IF n > 20000 THEN RAISE EXCEPTION 'not met: %', condition; END IF;
 		PERFORM pg_sleep(0.005);
 		COMMIT;
 	END LOOP;
@@ -42,10 +42,10 @@ SELECT line FROM string_to_table(goflow.diagram(:'e'), E'\n') line WHERE line ~ 
 SELECT goflow.diagram(:'e'::uuid) = goflow.diagram(:'e') AS same;
 SELECT line FROM string_to_table(goflow.diagram(:'e', 'DOT'), E'\n') line WHERE line ~ 'color';
 SELECT goflow.signal(:'e', 'go');
-SELECT goflow.wait(:'e', '20 s');
+SELECT goflow.wait(:'e', '90 s');
 SELECT line FROM string_to_table(goflow.diagram(:'e'), E'\n') line WHERE line ~ ' class ';
 SELECT goflow.start('diagram_all', '{"n": -1}') AS e \gset
-SELECT goflow.wait(:'e', '20 s');
+SELECT goflow.wait(:'e', '90 s');
 SELECT line FROM string_to_table(goflow.diagram(:'e'), E'\n') line WHERE line ~ ' class ';
 
 -- A version of its own; what is not there; who may see it.

@@ -16,7 +16,7 @@ BEGIN
 	here := coalesce(r->>'output', format('%s: %s (%s)', r->'error'->>'code', r->'error'->>'message', r->'error'->>'detail'));
 	e := goflow.start(workflow);
 	COMMIT;
-	PERFORM goflow.wait(e, '10 s');
+	PERFORM goflow.wait(e, '90 s');
 	SELECT coalesce(s.output::text, format('%s: %s (%s)', s.error->>'code', s.error->>'message', s.error->>'detail')) INTO there FROM goflow.status(e) s;
 	IF here = there THEN there := 'the same'; END IF;
 END $$;
@@ -95,13 +95,14 @@ SELECT goflow.run('moods', '{"m": "new"}');
 
 -- Executions keep the version that they started with, for life.
 SELECT goflow.define('waits', $${"nodes": {
-  "nap": {"type": "delay", "for": "'0.3 s'"}, "a": {"type": "transform", "after": "nap", "value": {"v": "'one'"}}}, "output": {"v": "a.v", "version": "execution.version"}}$$);
+  "nap": {"type": "signal"}, "a": {"type": "transform", "after": "nap", "value": {"v": "'one'"}}}, "output": {"v": "a.v", "version": "execution.version"}}$$);
 SELECT goflow.start('waits') AS e1 \gset
 SELECT goflow.define('waits', $${"nodes": {
   "a": {"type": "transform", "value": {"v": "'two'"}}}, "output": {"v": "a.v", "version": "execution.version", "new": "1"}}$$);
 SELECT goflow.start('waits') AS e2 \gset
 SELECT goflow.start('waits', version => 1) AS e3 \gset
-SELECT goflow.wait(:'e2', '10 s'), goflow.wait(:'e1', '10 s'), goflow.wait(:'e3', '10 s');
+SELECT count(goflow.signal(e, 'nap')) FROM unnest(ARRAY[:'e1', :'e3']::uuid[]) e;
+SELECT goflow.wait(:'e2', '90 s'), goflow.wait(:'e1', '90 s'), goflow.wait(:'e3', '90 s');
 SELECT goflow.result(:'e1'), goflow.result(:'e2'), goflow.result(:'e3');
 -- also when the workflow is dropped meanwhile, by force
 SELECT goflow.start('waits', version => 1) AS e4 \gset
@@ -109,7 +110,8 @@ SELECT goflow.drop('waits');
 SELECT goflow.drop('waits', force => true);
 SELECT goflow.start('waits');
 SELECT goflow.start('waits', version => 1);
-SELECT goflow.wait(:'e4', '10 s');
+SELECT goflow.signal(:'e4', 'nap');
+SELECT goflow.wait(:'e4', '90 s');
 SELECT goflow.result(:'e4');
 -- the name is free again, and its versions go on
 SELECT goflow.define('waits', $${"nodes": {"a": {"type": "notify", "channel": "c"}}, "output": {"version": "execution.version"}}$$);

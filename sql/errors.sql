@@ -13,7 +13,7 @@ CREATE PROCEDURE run_in_worker(workflow text, input jsonb DEFAULT '{}', INOUT ex
 BEGIN
 	execution := goflow.start(workflow, input);
 	COMMIT;
-	PERFORM goflow.wait(execution, '10 s');
+	PERFORM goflow.wait(execution, '90 s');
 END $$;
 
 -- The error is the server's own: message, SQLSTATE, detail, hint, and where it was.
@@ -75,7 +75,7 @@ BEGIN
 	SELECT array_agg(e) INTO ids FROM goflow.start_many(workflow,
 		(SELECT array_agg(jsonb_build_object('n', i, 'round', round)) FROM generate_series(1, 280) i)) e;
 	COMMIT;
-	PERFORM goflow.wait(e, '20 s') FROM unnest(ids) e;
+	PERFORM goflow.wait(e, '90 s') FROM unnest(ids) e;
 END $$;
 CALL run_many('some_bad', 1);
 CALL run_many('some_bad', 2);
@@ -157,22 +157,22 @@ SELECT n FROM seat;
 
 -- A node that is cancelled from outside, or runs into its statement_timeout, fails as any other.
 SELECT goflow.define('timeouts', $${"nodes": {
-  "a": {"type": "sql", "settings": {"statement_timeout": "20ms"}, "sql": "SELECT pg_sleep(20)"},
+  "a": {"type": "sql", "settings": {"statement_timeout": "20ms"}, "sql": "SELECT pg_sleep(60)"},
   "b": {"type": "sql", "after": "a", "sql": "SELECT 1 AS x"}}}$$);
 CALL run_in_worker('timeouts') \gset
 SELECT state, error->>'code' AS code, error->>'message' AS message, error->>'node' AS node FROM goflow.status(:'execution');
-SELECT goflow.define('victim', $${"nodes": {"a": {"type": "sql", "sql": "SELECT pg_sleep(20), 'victim' AS x"}}}$$);
+SELECT goflow.define('victim', $${"nodes": {"a": {"type": "sql", "sql": "SELECT pg_sleep(60), 'victim' AS x"}}}$$);
 SELECT goflow.start('victim') AS v \gset
 DO $$
 BEGIN
-	FOR i IN 1 .. 1000 LOOP
+	FOR i IN 1 .. 20000 LOOP
 		PERFORM pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE '%''victim''%' AND backend_type = 'goflow worker' AND wait_event = 'PgSleep';
 		EXIT WHEN FOUND;
 		PERFORM pg_sleep(0.01);
 		PERFORM pg_stat_clear_snapshot();
 	END LOOP;
 END $$;
-SELECT goflow.wait(:'v', '10 s');
+SELECT goflow.wait(:'v', '90 s');
 SELECT error - 'context' AS error FROM goflow.status(:'v');
 
 -- Nothing of all this is left behind.

@@ -16,7 +16,7 @@ RETURNS TABLE (seq bigint, event text, node text, frame int, state text, data js
 	FROM goflow.events(e, types, nodes, after, variables) WITH ORDINALITY ORDER BY ordinality $$;
 CREATE FUNCTION gate() RETURNS int LANGUAGE plpgsql AS $$
 BEGIN
-	FOR i IN 1 .. 3000 LOOP
+	FOR i IN 1 .. 20000 LOOP
 		EXIT WHEN to_regclass('events_test.open') IS NOT NULL;
 		PERFORM pg_sleep(0.01);
 	END LOOP;
@@ -24,7 +24,7 @@ BEGIN
 END $$;
 CREATE FUNCTION noted(e uuid, wanted text, what text) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
-	FOR i IN 1 .. 3000 LOOP
+	FOR i IN 1 .. 20000 LOOP
 		IF EXISTS (SELECT FROM goflow.events(e, ARRAY[wanted], ARRAY[what])) THEN RETURN true; END IF;
 		PERFORM pg_sleep(0.01);
 	END LOOP;
@@ -53,7 +53,7 @@ SELECT goflow.define('ev_all', $${
                "stop": {"type": "break", "if": "m.a = 2"}}}}},
   "output": {"best": "vars.best"}}$$);
 SELECT goflow.start('ev_all', '{"n": 7}') AS e \gset
-SELECT goflow.wait(:'e', '20 s');
+SELECT goflow.wait(:'e', '90 s');
 SELECT * FROM show(:'e');
 -- Of run(), which has no workers, the same.
 SELECT goflow.run('ev_all', '{"n": 7}');
@@ -82,11 +82,11 @@ SELECT goflow.define('ev_fail', $${"nodes": {"a": {"type": "transform", "value":
   "b": {"type": "sql", "after": "a", "check": "late", "columns": {"n": "bigint"}, "sql": "SELECT count(*) AS n FROM events_test.here"},
   "c": {"type": "transform", "after": "b", "value": {"x": "b.n"}}}}$$);
 SELECT goflow.start('ev_fail') AS e \gset
-SELECT goflow.wait(:'e', '20 s');
+SELECT goflow.wait(:'e', '90 s');
 SELECT seq, event, node, state, data - 'error', data->'error'->>'code' FROM show(:'e', '{execution_started,execution_failed,node_failed,node_skipped}');
 ALTER TABLE mended RENAME TO here;
 SELECT goflow.retry(:'e');
-SELECT goflow.wait(:'e', '20 s');
+SELECT goflow.wait(:'e', '90 s');
 SELECT seq, event, node, state, data #- '{error,message}' FROM show(:'e');
 
 -- One that is cancelled: what runs can be seen, and what ended beside it.
@@ -98,7 +98,7 @@ SELECT goflow.start('ev_cancel') AS e \gset
 SELECT noted(:'e', 'node_started', 'slow'), noted(:'e', 'node_started', 'nap');
 SELECT event, node, state, data FROM show(:'e') ORDER BY event, node;
 SELECT goflow.cancel(:'e', 'enough');
-SELECT goflow.wait(:'e', '20 s');
+SELECT goflow.wait(:'e', '90 s');
 SELECT event, node, state, data - 'duration' FROM show(:'e') WHERE event <> 'progress_update' ORDER BY event, node;
 
 -- A set in node mode: its assignments come in the order of what its driver saw.
@@ -107,7 +107,7 @@ SELECT goflow.define('ev_set', $${"variables": {"a": "int = 1", "b": "int"}, "no
   "t": {"type": "set", "after": "s", "set": {"a": "vars.a + vars.b"}}}, "output": {"a": "vars.a"}}$$);
 CREATE TABLE open ();
 SELECT goflow.start('ev_set') AS e \gset
-SELECT goflow.wait(:'e', '20 s'), goflow.result(:'e');
+SELECT goflow.wait(:'e', '90 s'), goflow.result(:'e');
 SELECT seq, event, node, data FROM show(:'e', '{variable_changed,node_started,node_completed}');
 SELECT count(*) AS not_seen FROM goflow.variable WHERE execution_id = :'e' AND seq < 0;
 SELECT count(*) AS not_seen FROM goflow.journal WHERE execution_id = :'e' AND end_seq = 0;

@@ -83,13 +83,13 @@ SELECT goflow.define('race', $${"nodes": {
             "sql": "SELECT fast.won AS won, after_slow.x AS x"}},
   "output": {"won": "won.won", "x": "won.x", "first": "won.joined"}}$$);
 SELECT goflow.start('race') AS race \gset
-SELECT goflow.wait(:'race', '10 s');
+SELECT goflow.wait(:'race', '90 s');
 SELECT goflow.result(:'race');
 SELECT node, state FROM goflow.nodes(:'race') ORDER BY node;
 SELECT count(*) AS timers FROM goflow.pending WHERE execution_id = :'race';
 DO $$
 BEGIN
-	FOR i IN 1 .. 1000 LOOP
+	FOR i IN 1 .. 20000 LOOP
 		EXIT WHEN NOT EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE '%pg\_sleep(60)%' AND state = 'active' AND pid <> pg_backend_pid());
 		PERFORM pg_sleep(0.01);
 		PERFORM pg_stat_clear_snapshot();
@@ -102,7 +102,7 @@ CREATE SEQUENCE arrived;
 CREATE FUNCTION meet(n int) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
 	PERFORM nextval('arrived');
-	FOR i IN 1 .. 1000 LOOP
+	FOR i IN 1 .. 20000 LOOP
 		IF (SELECT last_value FROM arrived) >= n THEN RETURN true; END IF;
 		PERFORM pg_sleep(0.01);
 	END LOOP;
@@ -112,19 +112,19 @@ SELECT goflow.define('meeting', $${"nodes": {
   "a": {"type": "sql", "sql": "SELECT meet(2) AS met"},
   "b": {"type": "sql", "sql": "SELECT meet(2) AS met"}}, "output": {"met": "a.met AND b.met"}}$$);
 SELECT goflow.start('meeting') AS meeting \gset
-SELECT goflow.wait(:'meeting', '10 s');
+SELECT goflow.wait(:'meeting', '90 s');
 SELECT goflow.result(:'meeting');
 
 -- "first" and "last" go by the end of the nodes, also of those that run side by side.
-CREATE SEQUENCE turn;
+CREATE TABLE turn (n int);
 CREATE FUNCTION wait_for_turn(n int) RETURNS int LANGUAGE plpgsql AS $$
 BEGIN
-	FOR i IN 1 .. 1000 LOOP
-		EXIT WHEN (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM turn) >= n;
+	FOR i IN 1 .. 20000 LOOP
+		EXIT WHEN (SELECT count(*) FROM turn) >= n;		-- the one before is committed
 		PERFORM pg_sleep(0.01);
 	END LOOP;
-	PERFORM pg_sleep(0.01 * n);		-- the one before is committed by then
-	RETURN nextval('turn');
+	INSERT INTO turn VALUES (n + 1);
+	RETURN n + 1;
 END $$;
 SELECT goflow.define('turns', $${"nodes": {
   "a": {"type": "sql", "sql": "SELECT wait_for_turn(1) AS turn"},
@@ -133,7 +133,7 @@ SELECT goflow.define('turns', $${"nodes": {
   "l": {"type": "sql", "after": ["a", "b"], "aggregate": "last", "sql": "SELECT 1 AS x"}},
   "output": {"first": "f.joined", "last": "l.joined"}}$$);
 SELECT goflow.start('turns') AS turns \gset
-SELECT goflow.wait(:'turns', '10 s');
+SELECT goflow.wait(:'turns', '90 s');
 SELECT goflow.result(:'turns');
 
 -- Several entries, and an execution that enters at one of them.
@@ -174,7 +174,7 @@ SELECT goflow.define('deep', jsonb_build_object('nodes',
 SELECT goflow.run('deep');
 -- the same in workers
 SELECT goflow.start('wide') AS wide, goflow.start('deep') AS deep \gset
-SELECT goflow.wait(:'wide', '30 s'), goflow.wait(:'deep', '30 s');
+SELECT goflow.wait(:'wide', '90 s'), goflow.wait(:'deep', '90 s');
 SELECT goflow.result(:'wide'), goflow.result(:'deep');
 SELECT state, count(*), max(seq) FROM goflow.nodes(:'wide') GROUP BY state;
 SELECT total, completed, failed, skipped, percent FROM goflow.progress(:'deep');

@@ -65,7 +65,7 @@ DECLARE ids uuid[];
 BEGIN
 	SELECT array_agg(e) INTO ids FROM goflow.start_many(workflow, array_fill('{}'::jsonb, ARRAY[n])) e;
 	COMMIT;
-	PERFORM goflow.wait(e, '20 s') FROM unnest(ids) e;
+	PERFORM goflow.wait(e, '90 s') FROM unnest(ids) e;
 	SELECT string_agg(DISTINCT coalesce(s.output->>'found', s.error->>'message', s.state), E'\n') INTO result FROM unnest(ids) e, goflow.status(e) s;
 END $$;
 CALL run_them('leave', 1, NULL);

@@ -49,7 +49,7 @@ END $$;
 
 CREATE PROCEDURE test.wait() LANGUAGE plpgsql AS $$
 BEGIN
-	PERFORM goflow.wait(execution, '30 s') FROM test.runs WHERE by = 'workers';
+	PERFORM goflow.wait(execution, '90 s') FROM test.runs WHERE by = 'workers';
 	UPDATE test.runs r SET (state, output, error) = (SELECT e.state, e.output, e.error FROM goflow.executions e WHERE e.execution = r.execution)
 	 WHERE by = 'workers';
 	COMMIT;

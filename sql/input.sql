@@ -121,7 +121,7 @@ SELECT goflow.start_many('several', ARRAY['{"id": 1}', '{"id": 2}', '{"id": "thr
 SELECT goflow.start_many('several', ARRAY['{"id": 1}', NULL]::jsonb[]);
 SELECT count(*) FROM goflow.executions WHERE workflow = 'several';
 SELECT goflow.start('several', '{"id": 9007199254740993}') AS e \gset
-SELECT goflow.wait(:'e', '10 s');
+SELECT goflow.wait(:'e', '90 s');
 SELECT goflow.result(:'e');
 SELECT goflow.define('without', '{"nodes": {"a": {"type": "notify", "channel": "c"}}}');
 SELECT goflow.start('without', '{"id": 1}');
@@ -132,7 +132,7 @@ SELECT goflow.define('moment', $${"input": {"day": "date"}, "nodes": {"a": {"typ
 SET datestyle = 'ISO, MDY';
 SELECT goflow.run('moment', '{"day": "01/02/2024"}');
 SELECT goflow.start('moment', '{"day": "01/02/2024"}') AS e \gset
-SELECT goflow.wait(:'e', '10 s');
+SELECT goflow.wait(:'e', '90 s');
 SELECT goflow.result(:'e');
 RESET datestyle;
 
@@ -140,7 +140,7 @@ RESET datestyle;
 SELECT goflow.define('large', $${"input": {"t": "text", "r": "text = repeat('x', 1000000)"},
   "nodes": {"a": {"type": "transform", "value": {"t": "length(input.t)", "r": "length(input.r)"}}}, "output": {"t": "a.t", "r": "a.r"}}$$);
 SELECT goflow.start('large', jsonb_build_object('t', repeat('y', 10000000))) AS e \gset
-SELECT goflow.wait(:'e', '10 s');
+SELECT goflow.wait(:'e', '90 s');
 SELECT goflow.result(:'e');
 
 SELECT goflow.drop(w) FROM unnest('{given,several,without,moment,large}'::text[]) w;

@@ -37,7 +37,7 @@ COMMIT;
 CREATE FUNCTION look_twice() RETURNS int[] LANGUAGE plpgsql AS $$
 DECLARE first int := (SELECT sum(amount) FROM isolation_test.account);
 BEGIN
-	FOR i IN 1..1000 LOOP
+	FOR i IN 1 .. 20000 LOOP
 		PERFORM pg_stat_clear_snapshot();
 		EXIT WHEN EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 5150);
 		PERFORM pg_sleep(0.01);
@@ -46,7 +46,7 @@ BEGIN
 END $$;
 CREATE PROCEDURE meanwhile() LANGUAGE plpgsql AS $$
 BEGIN
-	FOR i IN 1..1000 LOOP
+	FOR i IN 1 .. 20000 LOOP
 		PERFORM pg_stat_clear_snapshot();
 		EXIT WHEN EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND query LIKE '%look_twice%' AND backend_type = 'goflow worker');
 		PERFORM pg_sleep(0.01);

@@ -100,7 +100,7 @@ SELECT goflow.define('limits_bomb', $${"limits": {"executions": 100}, "nodes": {
 SELECT goflow.start('limits_bomb') AS bomb \gset
 CREATE PROCEDURE until_quiet(pattern text) LANGUAGE plpgsql AS $$
 BEGIN
-  FOR i IN 1 .. 6000 LOOP
+  FOR i IN 1 .. 20000 LOOP
     IF NOT EXISTS (SELECT FROM goflow.executions WHERE workflow LIKE pattern AND finished_at IS NULL) THEN RETURN; END IF;
     PERFORM pg_sleep(0.01);
     COMMIT;

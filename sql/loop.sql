@@ -90,7 +90,7 @@ CALL test.both($${
 TABLE test.journal;
 -- break in one of several iterations at a time: the others are cancelled.
 CALL test.start($${
-  "l": {"type": "loop", "for": "ARRAY[30, 0, 30]", "parallel": 3,
+  "l": {"type": "loop", "for": "ARRAY[60, 0, 60]", "parallel": 3,
         "body": {"nodes": {
           "wait": {"type": "sql", "sql": "SELECT item.value AS v FROM pg_sleep(item.value)"},
           "stop": {"type": "break", "after": "wait", "if": "item.value = 0"}}}}}$$);

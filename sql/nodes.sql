@@ -189,7 +189,7 @@ SELECT goflow.define('nap', $${
             "after": {"type": "sql", "after": "nap", "sql": "SELECT clock_timestamp() AS at"}},
   "output": {"slept": "after.at - before.at >= input.nap", "woke": "nap.woke_at <= after.at AND nap.woke_at >= before.at + input.nap"}}$$);
 SELECT goflow.start('nap', '{"nap": "0.2 s"}') AS nap \gset
-SELECT goflow.wait(:'nap', '10 s');
+SELECT goflow.wait(:'nap', '90 s');
 SELECT goflow.result(:'nap');
 
 -- notify: a message that commits with the node (see test/isolation/specs/notify.spec for who gets it).

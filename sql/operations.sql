@@ -6,7 +6,7 @@ SET client_min_messages = error;
 CREATE PROCEDURE operations_until(condition text) LANGUAGE plpgsql AS $$
 DECLARE met boolean;
 BEGIN
-	FOR i IN 1 .. 2000 LOOP
+	FOR i IN 1 .. 20000 LOOP
 		EXECUTE 'SELECT ' || condition INTO met;
 		IF met THEN RETURN; END IF;
 		PERFORM pg_sleep(0.005);

@@ -104,6 +104,14 @@ BEGIN
 	INSERT INTO held VALUES (who, tstzrange(began, clock_timestamp()));
 	RETURN who;
 END $$;
+CREATE FUNCTION until_did(times int, what text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+	FOR i IN 1 .. 20000 LOOP
+		EXIT WHEN (SELECT count(*) FROM did d WHERE d.what = until_did.what) >= times;
+		PERFORM pg_sleep(0.01);
+	END LOOP;
+	RETURN what;
+END $$;
 CREATE PROCEDURE run_by_workers(times int, OUT ends text) LANGUAGE plpgsql AS $$
 DECLARE ids uuid[];
 BEGIN
@@ -119,14 +127,14 @@ CALL run_by_workers(1, NULL);
 TRUNCATE did;
 SELECT goflow.define('pattern', goflow.workflow(goflow.parallel('p', ARRAY[
   goflow.branch('region', task('r1'), goflow.delay('r2', $$'1 hour'$$, after => 'r1'), task('r3', 'r2')),
-  goflow.branch('other', goflow.delay('w', $$'50 ms'$$), task('s', 'w'))], "join" => 'any', cancel_rest => true), task('e', 'p')));
+  goflow.branch('other', goflow.sql('w', $$ SELECT until_did(1, 'r1') AS x $$), task('s', 'w'))], "join" => 'any', cancel_rest => true), task('e', 'p')));
 CALL run_by_workers(1, NULL);
 SELECT string_agg(what, ' ' ORDER BY n) FROM did;
 \echo -- 26 cancel multiple instance activity
 TRUNCATE did;
 SELECT goflow.define('pattern', goflow.workflow(goflow.parallel('p', ARRAY[
   goflow.branch('instances', goflow.loop('l', repeat => '3', parallel => 3, body => goflow.body(task('i'), goflow.delay('w', $$'1 hour'$$, after => 'i'), task('never', 'w')))),
-  goflow.branch('other', goflow.delay('u', $$'200 ms'$$), task('a', 'u'))], "join" => 'any', cancel_rest => true), task('e', 'p')));
+  goflow.branch('other', goflow.sql('u', $$ SELECT until_did(3, 'i') AS x $$), task('a', 'u'))], "join" => 'any', cancel_rest => true), task('e', 'p')));
 CALL run_by_workers(1, NULL);
 SELECT string_agg(what, ' ' ORDER BY n) FROM did;
 \echo -- 17 interleaved parallel routing, 40 interleaved routing: in any order, a before b
@@ -158,7 +166,7 @@ DECLARE e uuid := goflow.start('pattern');
 BEGIN
 	PERFORM goflow.signal(e, s) FROM unnest(signals) WITH ORDINALITY u (s, n) ORDER BY n;
 	COMMIT;
-	PERFORM goflow.wait(e, '30 s');
+	PERFORM goflow.wait(e, '90 s');
 	RAISE NOTICE '% -> %: %', signals, (SELECT string_agg(what, ' ' ORDER BY n) FROM patterns_test.did),
 		(SELECT string_agg(node || ' ' || state, ', ' ORDER BY node COLLATE "C") FROM goflow.nodes(e) WHERE node ~ 'pays|gives_up|s$');
 	DELETE FROM patterns_test.did;

@@ -6,7 +6,7 @@ CREATE TABLE gate (name text PRIMARY KEY);       -- open ones
 -- runs until the gate is open
 CREATE FUNCTION pass(gate text) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
-	FOR i IN 1 .. 2000 LOOP
+	FOR i IN 1 .. 20000 LOOP
 		IF EXISTS (SELECT FROM gate g WHERE g.name = pass.gate) THEN RETURN 'passed'; END IF;
 		PERFORM pg_sleep(0.01);
 	END LOOP;
@@ -19,7 +19,7 @@ BEGIN
 		EXECUTE 'SELECT ' || condition INTO met;
 		EXIT WHEN met;
 		n := n + 1;
-		IF n > 2000 THEN RAISE EXCEPTION 'not met: %', condition; END IF;
+		IF n > 20000 THEN RAISE EXCEPTION 'not met: %', condition; END IF;
 		PERFORM pg_sleep(0.005);
 		COMMIT;
 	END LOOP;
@@ -50,7 +50,7 @@ INSERT INTO gate VALUES ('two');
 CALL until(format($$(SELECT current_node = 'three' FROM goflow.progress(%L))$$, :'e'));
 SELECT shape(goflow.progress_json(:'e'));
 INSERT INTO gate VALUES ('three');
-SELECT goflow.wait(:'e', '20 s');
+SELECT goflow.wait(:'e', '90 s');
 SELECT shape(goflow.progress_json(:'e'));
 SELECT shape(goflow.progress_message(:'e'));
 
@@ -71,14 +71,14 @@ SELECT goflow.define('progress_fails', $${"nodes": {
     "a": {"type": "sql", "sql": "SELECT 1 / 0 AS x", "retry": {"attempts": 3, "backoff": "10 ms"}},
     "b": {"type": "transform", "after": "a", "value": {"x": "a.x"}}}, "output": {"x": "b.x"}}$$);
 SELECT goflow.start('progress_fails') AS e \gset
-SELECT goflow.wait(:'e', '20 s');
+SELECT goflow.wait(:'e', '90 s');
 SELECT shape(goflow.progress_json(:'e'));
 SELECT goflow.progress_message(:'e')->'error'->>'code' AS code;
 DELETE FROM gate;
 SELECT goflow.start('progress_steps') AS e \gset
 CALL until(format($$(SELECT current_node = 'two' FROM goflow.progress(%L))$$, :'e'));
 SELECT goflow.cancel(:'e');
-SELECT goflow.wait(:'e', '20 s');
+SELECT goflow.wait(:'e', '90 s');
 SELECT shape(goflow.progress_json(:'e'));
 
 -- The percentage never falls: not when a loop tells how long it is, not when the
@@ -103,7 +103,7 @@ SELECT goflow.signal(:'e', 'next');
 CALL until(format($$(SELECT completed = 4 FROM goflow.progress(%L)) AND (goflow.status(%1$L)).state = 'waiting'$$, :'e'));
 INSERT INTO seen (percent) SELECT percent FROM goflow.progress(:'e');
 SELECT goflow.signal(:'e', 'next'), goflow.signal(:'e', 'next');
-SELECT goflow.wait(:'e', '20 s');
+SELECT goflow.wait(:'e', '90 s');
 INSERT INTO seen (percent) SELECT percent FROM goflow.progress(:'e');
 SELECT string_agg(percent::text, ' ' ORDER BY n) AS percents,
 	bool_and(percent <= 100) AND count(*) FILTER (WHERE percent < before) = 0 AS never_falls
@@ -119,17 +119,17 @@ SELECT goflow.define('progress_retry', $${"nodes": {
   "output": {"x": "four.x"}}$$);
 DELETE FROM gate;
 SELECT goflow.start('progress_retry') AS e \gset
-SELECT goflow.wait(:'e', '20 s');
+SELECT goflow.wait(:'e', '90 s');
 SELECT * FROM goflow.progress(:'e');
 SELECT goflow.retry(:'e');
-SELECT goflow.wait(:'e', '20 s');
+SELECT goflow.wait(:'e', '90 s');
 SELECT * FROM goflow.progress(:'e');
 INSERT INTO gate VALUES ('two');
 SELECT goflow.retry(:'e', 'one');
 CALL until(format($$(SELECT current_node = 'three' FROM goflow.progress(%L))$$, :'e'));
 SELECT * FROM goflow.progress(:'e');
 INSERT INTO gate VALUES ('three');
-SELECT goflow.wait(:'e', '20 s');
+SELECT goflow.wait(:'e', '90 s');
 SELECT * FROM goflow.progress(:'e');
 -- more than once: each node counts once, whatever its earlier attempts were
 SELECT goflow.define('progress_twice', $${"nodes": {
@@ -140,14 +140,14 @@ SELECT goflow.define('progress_twice', $${"nodes": {
   "output": {"x": "four.x"}}$$);
 DELETE FROM gate;
 SELECT goflow.start('progress_twice') AS e \gset
-SELECT goflow.wait(:'e', '20 s');
+SELECT goflow.wait(:'e', '90 s');
 INSERT INTO gate VALUES ('two');
 SELECT goflow.retry(:'e');
-SELECT goflow.wait(:'e', '20 s');
+SELECT goflow.wait(:'e', '90 s');
 SELECT * FROM goflow.progress(:'e');
 INSERT INTO gate VALUES ('four');
 SELECT goflow.retry(:'e');
-SELECT goflow.wait(:'e', '20 s');
+SELECT goflow.wait(:'e', '90 s');
 SELECT * FROM goflow.progress(:'e');
 
 -- A node that runs is seen before anything is committed; nodes that run side by side are counted once each.
@@ -165,7 +165,7 @@ INSERT INTO gate VALUES ('a');
 CALL until(format($$(SELECT completed = 2 FROM goflow.progress(%L))$$, :'e'));
 SELECT total, completed, percent FROM goflow.progress(:'e');
 INSERT INTO gate VALUES ('c');
-SELECT goflow.wait(:'e', '20 s');
+SELECT goflow.wait(:'e', '90 s');
 SELECT * FROM goflow.progress(:'e');
 
 SELECT goflow.drop(w) FROM unnest('{progress_retry,progress_twice,progress_steps,progress_fails,progress_loop,progress_wide}'::text[]) w;

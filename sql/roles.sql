@@ -34,7 +34,7 @@ SELECT goflow.define('anns', $${
             "b": {"type": "sql", "after": "a", "sql": "SELECT x FROM secret"}},
   "output": {"x": "b.x", "name": "a.name", "as": "execution.run_as"}}$$);
 SELECT goflow.start('anns') AS anns \gset
-SELECT goflow.wait(:'anns', '10 s');
+SELECT goflow.wait(:'anns', '90 s');
 SELECT goflow.result(:'anns');
 SELECT goflow.run('anns') - 'x';
 SELECT * FROM goflow.execution;
@@ -92,7 +92,7 @@ SELECT goflow.grant_start('anns', 'regress_goflow_bob');
 SET ROLE regress_goflow_bob;
 SELECT workflow, owner FROM goflow.workflows;
 SELECT goflow.start('anns') AS bobs \gset
-SELECT goflow.wait(:'bobs', '10 s');
+SELECT goflow.wait(:'bobs', '90 s');
 SELECT goflow.result(:'bobs');
 SELECT node, state, output FROM goflow.nodes(:'bobs');
 SELECT goflow.run('anns');
@@ -120,7 +120,7 @@ SELECT goflow.start('gives') AS gives \gset
 SELECT goflow.result(:'gives');
 \set VERBOSITY default
 SET ROLE regress_goflow_ann;
-SELECT goflow.wait(:'gives', '10 s');
+SELECT goflow.wait(:'gives', '90 s');
 SELECT goflow.result(:'gives');
 SELECT run_as FROM goflow.status(:'gives');
 SELECT goflow.run('gives');
@@ -133,7 +133,7 @@ SET ROLE regress_goflow_bob;
 SELECT goflow.define('climb', $${"nodes": {
   "a": {"type": "sql", "sql": "SET ROLE regress_goflow_ann"}}}$$);
 SELECT goflow.start('climb') AS climb \gset
-SELECT goflow.wait(:'climb', '10 s');
+SELECT goflow.wait(:'climb', '90 s');
 SELECT goflow.result(:'climb');
 SELECT goflow.define('reset', $${"nodes": {
   "a": {"type": "sql", "sql": "RESET SESSION AUTHORIZATION"},
@@ -141,7 +141,7 @@ SELECT goflow.define('reset', $${"nodes": {
   "c": {"type": "sql", "after": "b", "sql": "SELECT current_user::text AS who, session_user::text AS session, current_setting('is_superuser') AS super"}},
   "output": {"who": "c.who", "session": "c.session", "super": "c.super"}}$$);
 SELECT goflow.start('reset') AS reset \gset
-SELECT goflow.wait(:'reset', '10 s');
+SELECT goflow.wait(:'reset', '90 s');
 SELECT goflow.result(:'reset');
 RESET ROLE;
 
@@ -177,7 +177,7 @@ RESET ROLE;
 SELECT goflow.revoke_usage('regress_goflow_bob');
 SELECT goflow.grant_usage('nobody_there');
 
-SELECT count(goflow.wait(execution, '10 s')) > 0 AS waited FROM goflow.executions WHERE workflow IN ('anns', 'gives', 'nologins');
+SELECT count(goflow.wait(execution, '90 s')) > 0 AS waited FROM goflow.executions WHERE workflow IN ('anns', 'gives', 'nologins');
 SELECT goflow.drop(w) FROM unnest('{anns,gives,climb,reset,nologins}'::text[]) w;
 SELECT goflow.revoke_usage(r) FROM unnest('{regress_goflow_ann,regress_goflow_boss,regress_goflow_nologin}'::regrole[]) r;
 DROP OWNED BY regress_goflow_ann, regress_goflow_bob, regress_goflow_boss, regress_goflow_nologin;

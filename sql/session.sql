@@ -64,7 +64,7 @@ BEGIN
 		looks := looks || goflow.start('session_look') || goflow.start('session_look');
 	END LOOP;
 	COMMIT;
-	PERFORM goflow.wait(e, '30 s') FROM unnest(ids || looks) e;
+	PERFORM goflow.wait(e, '90 s') FROM unnest(ids || looks) e;
 	SELECT string_agg(DISTINCT s.error->>'message', ', ') INTO failed FROM unnest(ids) e, goflow.status(e) s;
 	SELECT string_agg(DISTINCT coalesce(s.output->>'found', s.error->>'message', s.state), ', ') INTO seen FROM unnest(looks) e, goflow.status(e) s;
 END $$;
@@ -97,7 +97,7 @@ SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND (objid BETWEEN 471
 SELECT goflow.define('session_both', $${"nodes": {"a": {"type": "sql", "sql": "SELECT pg_try_advisory_lock(4716) AS x"},
   "b": {"type": "sql", "after": "a", "sql": "SELECT pg_try_advisory_lock(4716) AS x"}}, "output": {"both": "a.x AND b.x"}}$$);
 SELECT goflow.start('session_both') AS both \gset
-SELECT goflow.wait(:'both', '10 s');
+SELECT goflow.wait(:'both', '90 s');
 SELECT goflow.result(:'both');
 
 SELECT goflow.drop(w) FROM unnest('{session_leave,session_look,session_both}'::text[]) w;

@@ -11,7 +11,7 @@ BEGIN
 		EXECUTE 'SELECT ' || condition INTO met;
 		EXIT WHEN met;
 		n := n + 1;
-		IF n > 1000 THEN RAISE EXCEPTION 'not met: %', condition; END IF;
+		IF n > 20000 THEN RAISE EXCEPTION 'not met: %', condition; END IF;
 		PERFORM pg_sleep(0.01);
 		COMMIT;
 	END LOOP;
@@ -26,7 +26,7 @@ SELECT goflow.start('sig_one') AS e \gset
 CALL met(format($$(goflow.status(%L)).state = 'waiting'$$, :'e'));
 SELECT node, state FROM goflow.nodes(:'e');
 SELECT goflow.signal(:'e', 'paid', '{"amount": 2.5, "at": "infinity", "tags": ["a", null], "more": null}');
-SELECT goflow.wait(:'e', '10 s'), goflow.result(:'e');
+SELECT goflow.wait(:'e', '90 s'), goflow.result(:'e');
 SELECT node, state, output FROM goflow.nodes(:'e');
 
 \echo == what does not fit is refused at once
@@ -43,7 +43,7 @@ SELECT goflow.signal(:'e', 'paid', '{"amount": 1}');
 SELECT goflow.signal(:'e', 'x');
 SELECT goflow.run('sig_one');
 SELECT goflow.cancel(:'e');
-SELECT goflow.wait(:'e', '10 s');
+SELECT goflow.wait(:'e', '90 s');
 SELECT goflow.signal(:'e', 'paid', '{"amount": 1, "at": "now", "tags": [], "more": 1}');
 \set VERBOSITY terse
 
@@ -60,7 +60,7 @@ COMMIT;
 CALL met(format($$(goflow.status(%L)).state = 'waiting'$$, :'e'));
 SELECT name, payload, sent_by = current_user::regrole FROM goflow.signals(:'e');
 SELECT goflow.signal(:'e', 'gate');
-SELECT goflow.wait(:'e', '10 s'), goflow.result(:'e');
+SELECT goflow.wait(:'e', '90 s'), goflow.result(:'e');
 SELECT count(*) AS left FROM goflow.signals(:'e');
 SELECT count(*) AS left FROM goflow.signal;
 
@@ -77,7 +77,7 @@ BEGIN;
 SELECT goflow.signal(:'e', 'go', '{"n": 3}');
 ROLLBACK;
 SELECT goflow.signal(:'e', 'go', '{"n": 4}');
-SELECT goflow.wait(:'e', '10 s'), goflow.result(:'e');
+SELECT goflow.wait(:'e', '90 s'), goflow.result(:'e');
 
 \echo == side by side, and in a loop
 SELECT goflow.define('sig_side', $${
@@ -96,7 +96,7 @@ SELECT goflow.signal(:'e', 'go', '{"n": 1}');
 CALL met(format($$(SELECT count(*) = 1 FROM goflow.nodes(%L) WHERE state = 'completed')$$, :'e'));
 SELECT node, output FROM goflow.nodes(:'e') WHERE state = 'completed';
 SELECT goflow.signal(:'e', 'go', jsonb_build_object('n', n)) FROM generate_series(2, 12) n;
-SELECT goflow.wait(:'e', '10 s'), goflow.result(:'e');
+SELECT goflow.wait(:'e', '90 s'), goflow.result(:'e');
 SELECT count(*) AS left FROM goflow.signal;
 
 \echo == one that is cancelled leaves its signal to the next
@@ -115,7 +115,7 @@ BEGIN;
 SELECT goflow.signal(:'e', 'stop');
 SELECT goflow.signal(:'e', 'go', '{"n": 7}');
 COMMIT;
-SELECT goflow.wait(:'e', '10 s'), goflow.result(:'e');
+SELECT goflow.wait(:'e', '90 s'), goflow.result(:'e');
 SELECT node, state FROM goflow.nodes(:'e') ORDER BY node;
 
 \echo == timeout: caught, tried again, not caught
@@ -129,7 +129,7 @@ SELECT goflow.define('sig_slow', $${
             "s3": {"type": "signal", "after": "s2", "timeout": "50 ms"}},
   "output": {"ok": "t.ok"}}$$);
 SELECT goflow.start('sig_slow') AS e \gset
-SELECT goflow.wait(:'e', '10 s');
+SELECT goflow.wait(:'e', '90 s');
 SELECT state, error ->> 'code', error ->> 'message' FROM goflow.executions WHERE execution = :'e';
 SELECT node, attempt, state, output ->> 'what', error ->> 'code' FROM goflow.nodes(:'e');
 
@@ -141,7 +141,7 @@ CALL met(format($$(goflow.status(%L)).state = 'paused'$$, :'e'));
 SELECT goflow.signal(:'e', 'gate'), goflow.signal(:'e', 'go', '{"n": 1}'), goflow.signal(:'e', 'go', '{"n": 2}');
 SELECT goflow.wait(:'e', '0.2 s'), count(*) FROM goflow.signals(:'e');
 SELECT goflow.resume(:'e');
-SELECT goflow.wait(:'e', '10 s'), goflow.result(:'e');
+SELECT goflow.wait(:'e', '90 s'), goflow.result(:'e');
 
 \echo == from a node of another execution
 SELECT goflow.define('sig_sender', $${
@@ -150,7 +150,7 @@ SELECT goflow.define('sig_sender', $${
             "b": {"type": "sql", "after": "a", "sql": "SELECT goflow.signal(input.to, 'go', jsonb_build_object('n', n)) FROM generate_series(1, 2) n", "rows": "many"}}}$$);
 SELECT goflow.start('sig_two') AS e \gset
 SELECT goflow.start('sig_sender', jsonb_build_object('to', :'e')) IS NOT NULL;
-SELECT goflow.wait(:'e', '10 s'), goflow.result(:'e');
+SELECT goflow.wait(:'e', '90 s'), goflow.result(:'e');
 
 \echo == to all of a workflow
 SELECT goflow.define('sig_all', '{"nodes": {"s": {"type": "signal", "name": "go", "payload": {"n": "int"}}}, "output": {"n": "s.n"}}');
@@ -158,14 +158,14 @@ SELECT goflow.start('sig_all', key => 'k1') AS k1 \gset
 SELECT goflow.start('sig_all', key => 'k2') AS k2 \gset
 SELECT goflow.start('sig_all') AS e \gset
 SELECT goflow.signal_all('sig_all', 'go', '{"n": 1}', key => 'k2');
-SELECT goflow.wait(:'k2', '10 s'), goflow.result(:'k2');
+SELECT goflow.wait(:'k2', '90 s'), goflow.result(:'k2');
 SELECT goflow.signal_all('sig_all', 'go', '{"n": 1}', key => 'k2'), goflow.signal_all('sig_all', 'go', '{"n": 1}', key => 'k9');
 SELECT goflow.define('sig_all', '{"nodes": {"s": {"type": "signal", "name": "gone"}}}');
 SELECT goflow.start('sig_all') AS other \gset
 SELECT goflow.signal_all('sig_all', 'go', '{"n": 2}');
-SELECT goflow.wait(:'k1', '10 s'), goflow.result(:'k1'), goflow.wait(:'e', '10 s'), goflow.result(:'e');
+SELECT goflow.wait(:'k1', '90 s'), goflow.result(:'k1'), goflow.wait(:'e', '90 s'), goflow.result(:'e');
 SELECT goflow.signal_all('sig_all', 'gone');
-SELECT goflow.wait(:'other', '10 s');
+SELECT goflow.wait(:'other', '90 s');
 \set VERBOSITY sqlstate
 SELECT goflow.signal_all('sig_all', 'nothing');
 SELECT goflow.signal_all('sig_none', 'go');
@@ -194,7 +194,7 @@ SELECT goflow.signal_all('sig_owned', 's');    -- may start it, but steer none
 SET ROLE regress_signal_member;
 SELECT goflow.signal(:'e', 's');
 RESET ROLE;
-SELECT goflow.wait(:'e', '10 s');
+SELECT goflow.wait(:'e', '90 s');
 
 \echo == definitions that are refused
 SET client_min_messages = error;
@@ -221,7 +221,7 @@ SELECT goflow.start('sig_kinds') AS e \gset
 CALL met(format($$(goflow.status(%L)).state = 'waiting'$$, :'e'));
 SELECT goflow.signal(:'e', 'mood', '{"mood": "sad", "moods": []}');
 SELECT goflow.signal(:'e', 'mood', '{"mood": "good", "moods": ["bad", "good"]}'), goflow.signal(:'e', 'go');
-SELECT goflow.wait(:'e', '10 s'), goflow.result(:'e');
+SELECT goflow.wait(:'e', '90 s'), goflow.result(:'e');
 
 -- what waits no more leaves nothing
 SELECT goflow.cancel(execution) FROM goflow.executions WHERE workflow LIKE 'sig\_%' AND finished_at IS NULL;

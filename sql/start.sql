@@ -13,7 +13,7 @@ SELECT goflow.define('mark', $${
 SELECT goflow.start('mark', '{"id": 1}') AS one \gset
 SELECT goflow.start('mark', '{"id": 2}') AS two \gset
 SELECT substr(:'one', 15, 1) AS version, substr(:'one', 20, 1) IN ('8', '9', 'a', 'b') AS variant, :'one'::uuid < :'two'::uuid AS in_order;
-SELECT goflow.wait(:'one', '10 s'), goflow.wait(:'two', '10 s');
+SELECT goflow.wait(:'one', '90 s'), goflow.wait(:'two', '90 s');
 SELECT goflow.result(:'one'), goflow.result(:'two');
 SELECT id FROM done ORDER BY id;
 TRUNCATE done;
@@ -29,7 +29,7 @@ SELECT goflow.wait(:'three');
 ROLLBACK TO s;
 SELECT goflow.cancel(:'three');		-- before it has begun
 COMMIT;
-SELECT goflow.wait(:'three', '10 s');
+SELECT goflow.wait(:'three', '90 s');
 BEGIN;
 SELECT goflow.start('mark', '{"id": 3}') AS three \gset
 ROLLBACK;
@@ -44,9 +44,9 @@ ROLLBACK TO s;
 SELECT goflow.start('mark', '{"id": 6}') AS six \gset
 RELEASE s;
 COMMIT;
-SELECT goflow.wait(:'four', '10 s'), goflow.wait(:'six', '10 s');
+SELECT goflow.wait(:'four', '90 s'), goflow.wait(:'six', '90 s');
 \set VERBOSITY sqlstate
-SELECT goflow.wait(:'five', '10 s');
+SELECT goflow.wait(:'five', '90 s');
 \set VERBOSITY default
 SELECT id FROM done ORDER BY id;
 TRUNCATE done;
@@ -65,15 +65,15 @@ BEGIN
 	RETURN e;
 END $$;
 SELECT start_some(true) AS a, start_some(false) AS b \gset
-SELECT goflow.wait(:'a', '10 s'), goflow.wait(:'b', '10 s');
-SELECT DISTINCT goflow.wait(execution, '10 s') AS state FROM goflow.executions WHERE workflow = 'mark' ORDER BY 1;
+SELECT goflow.wait(:'a', '90 s'), goflow.wait(:'b', '90 s');
+SELECT DISTINCT goflow.wait(execution, '90 s') AS state FROM goflow.executions WHERE workflow = 'mark' ORDER BY 1;
 SELECT id, count(*) FROM done GROUP BY id ORDER BY id;
 TRUNCATE done;
 
 -- The same key is the same execution: of one workflow, for one role.
 SELECT goflow.start('mark', '{"id": 10}', key => 'order-10') AS a \gset
 SELECT goflow.start('mark', '{"id": 11}', key => 'order-10') = :'a' AS same;
-SELECT goflow.wait(:'a', '10 s');
+SELECT goflow.wait(:'a', '90 s');
 SELECT goflow.start('mark', '{"id": 12}', key => 'order-10') = :'a' AS same_when_finished;
 SELECT goflow.start('mark', '{"id": 13}', key => 'order-13') <> :'a' AS other_key;
 SELECT goflow.start('mark', '{"id": 14}', key => NULL) <> goflow.start('mark', '{"id": 14}', key => NULL) AS no_key;
@@ -102,11 +102,11 @@ GRANT INSERT, SELECT ON done TO regress_goflow_starter;
 SET ROLE regress_goflow_starter;
 SELECT goflow.start('mark', '{"id": 21}', key => 'order-10') AS d \gset
 SELECT :'d' <> :'a' AS other_role;
-SELECT goflow.wait(:'d', '10 s');
+SELECT goflow.wait(:'d', '90 s');
 SELECT run_as FROM goflow.status(:'d');
 RESET ROLE;
 -- wait for all of them
-SELECT count(goflow.wait(execution, '10 s')) > 0 AS waited FROM goflow.executions WHERE workflow IN ('mark', 'mark_too');
+SELECT count(goflow.wait(execution, '90 s')) > 0 AS waited FROM goflow.executions WHERE workflow IN ('mark', 'mark_too');
 SELECT id, count(*) FROM done GROUP BY id ORDER BY id;
 TRUNCATE done;
 
@@ -121,7 +121,7 @@ SELECT s.priority FROM goflow.status(goflow.start('hurried', priority => 100)) s
 -- version: the newest, or the one that is named.
 SELECT goflow.start('mark') AS a \gset
 SELECT goflow.start('mark', version => 1) AS b \gset
-SELECT goflow.wait(:'a', '10 s'), goflow.wait(:'b', '10 s');
+SELECT goflow.wait(:'a', '90 s'), goflow.wait(:'b', '90 s');
 SELECT goflow.result(:'a'), goflow.result(:'b');
 SELECT goflow.start('mark', version => 3);
 SELECT goflow.start('mark', version => 0);
@@ -132,7 +132,7 @@ SELECT goflow.define('way', $${"nodes": {
   "a": {"type": "transform", "value": {"x": "1"}}, "b": {"type": "transform", "after": "a", "value": {"x": "2"}}},
   "output": {"a": "a.x", "b": "b.x"}}$$);
 SELECT goflow.start('way') AS a, goflow.start('way', entry => 'b') AS b \gset
-SELECT goflow.wait(:'a', '10 s'), goflow.wait(:'b', '10 s');
+SELECT goflow.wait(:'a', '90 s'), goflow.wait(:'b', '90 s');
 SELECT goflow.result(:'a'), goflow.result(:'b');
 SELECT node, state FROM goflow.nodes(:'b');
 SELECT goflow.start('way', entry => 'c');
@@ -151,7 +151,7 @@ ROLLBACK;
 SELECT array_agg(e) AS many FROM goflow.start_many('mark', (SELECT array_agg(jsonb_build_object('id', i)) FROM generate_series(1, 1000) i)) e \gset
 SELECT count(*), count(DISTINCT e), bool_and(e > previous) AS in_order
   FROM (SELECT e, lag(e) OVER () AS previous FROM unnest(:'many'::uuid[]) e) x;
-SELECT goflow.wait(e, '20 s') AS state, count(*) FROM unnest(:'many'::uuid[]) e GROUP BY 1;
+SELECT goflow.wait(e, '90 s') AS state, count(*) FROM unnest(:'many'::uuid[]) e GROUP BY 1;
 SELECT count(*), bool_and((goflow.result(e)->'id')::int = i) AS right_ones FROM unnest(:'many'::uuid[]) WITH ORDINALITY AS x(e, i);
 SELECT count(*), count(DISTINCT id), min(id), max(id) FROM done WHERE id > 0;
 SELECT * FROM goflow.start_many('mark', '{}');
@@ -186,11 +186,11 @@ SELECT goflow.define('parent', $${"nodes": {
   "fails": {"type": "sql", "sql": "SELECT goflow.start('mark', '{\"id\": 6002}') AS id, 1 / (SELECT 0) AS x"},
   "waits": {"type": "sql", "after": "child", "sql": "SELECT goflow.wait(child.id) AS x"}}, "output": {"child": "child.id"}}$$);
 SELECT goflow.start('parent', entry => 'child') AS p \gset
-SELECT goflow.wait(:'p', '10 s');
+SELECT goflow.wait(:'p', '90 s');
 SELECT goflow.result(:'p');
-SELECT goflow.wait((output->>'id')::uuid, '10 s') FROM goflow.nodes(:'p') WHERE node = 'child';
+SELECT goflow.wait((output->>'id')::uuid, '90 s') FROM goflow.nodes(:'p') WHERE node = 'child';
 SELECT goflow.start('parent', entry => 'fails') AS p \gset
-SELECT goflow.wait(:'p', '10 s');
+SELECT goflow.wait(:'p', '90 s');
 SELECT id, count(*) FROM done WHERE id > 5000 GROUP BY id ORDER BY id;
 
 -- A prepared transaction starts what it started when it is committed.
@@ -201,7 +201,7 @@ PREPARE TRANSACTION 'goflow_start';
 SELECT goflow.status(:'p');
 \set VERBOSITY default
 COMMIT PREPARED 'goflow_start';
-SELECT goflow.wait(:'p', '10 s');
+SELECT goflow.wait(:'p', '90 s');
 BEGIN;
 SELECT goflow.start('mark', '{"id": 7002}') AS p \gset
 PREPARE TRANSACTION 'goflow_start';
@@ -210,14 +210,14 @@ ROLLBACK PREPARED 'goflow_start';
 SELECT goflow.status(:'p');
 \set VERBOSITY default
 
-SELECT count(goflow.wait(execution, '10 s')) > 0 AS waited FROM goflow.executions WHERE workflow IN ('mark', 'mark_too', 'hurried');
+SELECT count(goflow.wait(execution, '90 s')) > 0 AS waited FROM goflow.executions WHERE workflow IN ('mark', 'mark_too', 'hurried');
 -- A workflow of the same name, defined after a drop, is another: old keys are not its.
 SELECT goflow.start('hurried', key => 'k') AS old \gset
-SELECT goflow.wait(:'old', '10 s');
+SELECT goflow.wait(:'old', '90 s');
 SELECT goflow.drop('hurried');
 SELECT goflow.define('hurried', '{"nodes": {"a": {"type": "notify", "channel": "c"}}}');
 SELECT goflow.start('hurried', key => 'k') <> :'old' AS another;
-SELECT count(goflow.wait(execution, '10 s')) > 0 AS waited FROM goflow.executions WHERE workflow = 'hurried';
+SELECT count(goflow.wait(execution, '90 s')) > 0 AS waited FROM goflow.executions WHERE workflow = 'hurried';
 SELECT goflow.drop(w) FROM unnest('{mark,mark_too,hurried,way,parent}'::text[]) w;
 SELECT goflow.revoke_usage('regress_goflow_starter');
 DROP OWNED BY regress_goflow_starter;

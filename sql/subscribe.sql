@@ -17,8 +17,9 @@ SELECT goflow.define('su_one', $${"nodes": {"a": {"type": "delay", "for": "'1 ho
 SELECT goflow.start('su_one') AS e \gset
 -- nothing of it happens from now on
 DO $$ BEGIN
-	FOR i IN 1 .. 1000 LOOP
-		EXIT WHEN EXISTS (SELECT FROM goflow.executions WHERE workflow = 'su_one' AND state = 'waiting');
+	FOR i IN 1 .. 20000 LOOP
+		EXIT WHEN EXISTS (SELECT FROM goflow.executions WHERE workflow = 'su_one' AND state = 'waiting')
+			AND NOT EXISTS (SELECT FROM goflow.workers WHERE state IN ('starting', 'woken', 'busy'));
 		PERFORM pg_sleep(0.01);
 	END LOOP;
 END $$;
@@ -111,7 +112,7 @@ SELECT goflow.subscribe(nodes => ARRAY['a', NULL]);
 SELECT goflow.subscribe(nodes => ARRAY[repeat('x', 1100)]);
 SELECT goflow.define('su_node', $${"nodes": {"a": {"type": "sql", "sql": "SELECT goflow.subscribe() AS c"}}}$$);
 SELECT goflow.start('su_node') AS n \gset
-SELECT goflow.wait(:'n', '20 s');
+SELECT goflow.wait(:'n', '90 s');
 SELECT error->>'code', error->>'message' FROM goflow.executions WHERE execution = :'n';
 
 -- Others see nothing of it, and cannot subscribe to what they may not see; pg_monitor sees all but the channel.
@@ -138,7 +139,7 @@ SELECT role = 'subscribe_stranger'::regrole, workflow, channel, sent, dropped FR
 RESET ROLE;
 UNLISTEN *;
 SELECT goflow.cancel(:'e');
-SELECT goflow.wait(:'e', '20 s');
+SELECT goflow.wait(:'e', '90 s');
 SELECT goflow.drop('su_one'), goflow.drop('su_node');
 SELECT goflow.revoke_usage('subscribe_stranger'), goflow.revoke_usage('subscribe_monitor');
 DROP SCHEMA subscribe_test CASCADE;

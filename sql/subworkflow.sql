@@ -14,7 +14,15 @@ SELECT goflow.define('child', '{"input": {"n": "int", "day": "date = ''2024-02-2
 SELECT goflow.define('sub_sleeper', '{"nodes": {"s": {"type": "sql", "sql": "SELECT 1 AS v FROM pg_sleep(60)"}}, "output": {"v": "s.v"}}') > 0 AS ok;
 SELECT goflow.define('ends_partial', '{"nodes": {"s": {"type": "raise", "message": "''x''", "on_error": "continue"}}, "output": {"v": "1"}}') > 0 AS ok;
 CREATE PROCEDURE until_it_sleeps() LANGUAGE plpgsql AS $$
-BEGIN FOR i IN 1..1000 LOOP EXIT WHEN EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND backend_type = 'goflow worker'); PERFORM pg_sleep(0.01), pg_stat_clear_snapshot(); END LOOP; END $$;
+BEGIN
+	FOR i IN 1 .. 20000 LOOP
+		EXIT WHEN EXISTS (
+			WITH RECURSIVE below AS (SELECT execution FROM test.runs UNION ALL SELECT e.execution FROM goflow.executions e JOIN below ON e.parent = below.execution)
+			SELECT FROM below, goflow.nodes(below.execution) n WHERE n.node = 's' AND n.state = 'running');
+		PERFORM pg_sleep(0.01);
+		COMMIT;
+	END LOOP;
+END $$;
 
 -- Its output is the node's; its error, too.
 CALL test.both($${
@@ -46,12 +54,12 @@ SELECT depth, workflow, state, output FROM up ORDER BY depth;
 CALL test.start('{"w": {"type": "workflow", "workflow": "child", "wait": false, "input": {"n": "5"}}, "z": {"type": "transform", "after": "w", "value": {"n": "w.output IS NULL"}}}');
 CALL test.wait();
 SELECT node, state, result FROM test.journal;
-SELECT goflow.wait(execution, '10 s'), workflow FROM goflow.executions WHERE parent = (SELECT execution FROM test.runs);
+SELECT goflow.wait(execution, '90 s'), workflow FROM goflow.executions WHERE parent = (SELECT execution FROM test.runs);
 -- timeout: the child is cancelled.
 CALL test.start('{"w": {"type": "workflow", "workflow": "sub_sleeper", "timeout": "200 ms", "on_error": "continue"}}');
 CALL test.wait();
 SELECT node, state, result FROM test.journal;
-SELECT goflow.wait(execution, '10 s') FROM goflow.executions WHERE parent = (SELECT execution FROM test.runs);
+SELECT goflow.wait(execution, '90 s') FROM goflow.executions WHERE parent = (SELECT execution FROM test.runs);
 -- A cancel of the parent passes down; until then it waits.
 CALL test.start('{"t": {"type": "try", "body": {"nodes": {"w": {"type": "workflow", "workflow": "sub_sleeper"}}}, "finally": {"nodes": {"f": {"type": "sql", "sql": "SELECT 1 AS x"}}}}}');
 CALL until_it_sleeps();
@@ -59,11 +67,11 @@ SELECT state FROM goflow.executions WHERE execution = (SELECT execution FROM tes
 SELECT goflow.cancel(execution) FROM test.runs;
 CALL test.wait();
 SELECT node, state, result FROM test.journal;
-SELECT goflow.wait(execution, '10 s') FROM goflow.executions WHERE parent = (SELECT execution FROM test.runs);
+SELECT goflow.wait(execution, '90 s') FROM goflow.executions WHERE parent = (SELECT execution FROM test.runs);
 -- So does its priority.
 CREATE PROCEDURE until_priority(p int) LANGUAGE plpgsql AS $$
 BEGIN
-	FOR i IN 1..1000 LOOP
+	FOR i IN 1 .. 20000 LOOP
 		EXIT WHEN (SELECT bool_and(priority = p) FROM goflow.executions WHERE state NOT IN ('completed', 'failed', 'cancelled', 'partial') AND workflow IN ('sub_sleeper', 'sub_middle', 'test'));
 		PERFORM pg_sleep(0.01);
 		COMMIT;
@@ -119,12 +127,12 @@ SELECT goflow.define('deep', '{"input": {"n": "int"}, "nodes": {"c": {"type": "c
    "w": {"type": "workflow", "after": "c:true", "workflow": "deep", "input": {"n": "input.n - 1"}}}, "output": {"n": "input.n", "below": "w.output"}}') > 0 AS ok;
 SELECT goflow.run('deep', '{"n": 3}');
 SELECT goflow.start('deep', '{"n": 3}') AS deep \gset
-SELECT goflow.wait(:'deep', '20 s');
+SELECT goflow.wait(:'deep', '90 s');
 SELECT goflow.result(:'deep');
 \set VERBOSITY terse
 SELECT goflow.run('deep', '{"n": 200}');
 SELECT goflow.start('deep', '{"n": 200}') AS deep \gset
-SELECT goflow.wait(:'deep', '30 s');
+SELECT goflow.wait(:'deep', '90 s');
 SELECT goflow.result(:'deep');
 
 DROP SCHEMA subworkflow_test CASCADE;

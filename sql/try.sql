@@ -102,7 +102,7 @@ CALL test.start($${
         "finally": {"nodes": {"f": {"type": "sql", "sql": "INSERT INTO item VALUES (100) RETURNING id"}, "g": {"type": "try", "after": "f", "body": {"nodes": {"i": {"type": "sql", "sql": "SELECT f.id"}}},
             "finally": {"nodes": {"j": {"type": "transform", "value": {"v": "2"}}}}}}}},
   "never": {"type": "transform", "after": "t", "value": {"v": "1"}}}$$);
-DO $$ BEGIN WHILE NOT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND backend_type = 'goflow worker') LOOP PERFORM pg_sleep(0.01); END LOOP; END $$;
+DO $$ BEGIN FOR i IN 1 .. 20000 LOOP EXIT WHEN EXISTS (SELECT FROM test.runs r, goflow.nodes(r.execution) n WHERE n.node = 't/s' AND n.state = 'running'); COMMIT; PERFORM pg_sleep(0.01); END LOOP; END $$;
 SELECT goflow.cancel(execution) FROM test.runs;
 CALL test.wait();
 SELECT node, state, result FROM test.journal;

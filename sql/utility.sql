@@ -16,7 +16,7 @@ DECLARE id uuid;
 BEGIN
 	SELECT goflow.start(workflow, input) INTO id;
 	COMMIT;
-	FOR i IN 1 .. 2000 LOOP
+	FOR i IN 1 .. 20000 LOOP
 		SELECT s.state, s.output, s.error - 'context' INTO state, output, error FROM goflow.status(id) s;
 		EXIT WHEN state NOT IN ('queued', 'running', 'waiting');
 		COMMIT;
@@ -104,10 +104,10 @@ CALL run_it('long');
 -- And so does cancel().
 SELECT goflow.define('longer', $${"nodes": {"work": {"type": "sql", "atomic": false, "sql": "CALL work_long()"}}}$$);
 SELECT goflow.start('longer') AS id \gset
-DO $$ BEGIN WHILE NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'goflow worker' AND query LIKE '%CALL work_long%' AND state = 'active') LOOP PERFORM pg_sleep(0.01), pg_stat_clear_snapshot(); END LOOP; END $$;
+DO $$ BEGIN FOR i IN 1 .. 20000 LOOP EXIT WHEN EXISTS (SELECT FROM goflow.executions e, goflow.nodes(e.execution) n WHERE e.workflow = 'longer' AND n.state = 'running'); COMMIT; PERFORM pg_sleep(0.01); END LOOP; END $$;
 SELECT state, started_at IS NOT NULL AS has_started FROM goflow.nodes(:'id');
 SELECT goflow.cancel(:'id', 'enough');
-SELECT goflow.wait(:'id', '20 s');
+SELECT goflow.wait(:'id', '90 s');
 SELECT state, error->>'detail' AS reason FROM goflow.status(:'id');
 SELECT node, state FROM goflow.nodes(:'id');
 

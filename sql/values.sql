@@ -54,7 +54,7 @@ SELECT goflow.define('carry', jsonb_build_object('nodes', jsonb_build_object(
 	'output', '{"different": "see.diff", "different_rows": "see.rows", "columns": "see.n", "rows": "see.m"}'::jsonb));
 SELECT goflow.run('carry', '{"nap": "0"}');
 SELECT goflow.start('carry', '{"nap": "10 ms"}') AS carry \gset
-SELECT goflow.wait(:'carry', '10 s');
+SELECT goflow.wait(:'carry', '90 s');
 SELECT goflow.result(:'carry');
 
 -- As JSON, for people: what JSON has no value for is a string.
@@ -67,7 +67,7 @@ SET intervalstyle = 'iso_8601';
 SET extra_float_digits = 0;
 SET bytea_output = 'escape';
 SELECT goflow.start('carry', '{"nap": "PT0.01S"}') AS carry \gset
-SELECT goflow.wait(:'carry', '10 s');
+SELECT goflow.wait(:'carry', '90 s');
 SELECT goflow.result(:'carry');
 SELECT goflow.run('carry', '{"nap": "0"}');
 RESET ALL;
@@ -83,7 +83,7 @@ SELECT goflow.define('floats', $${
             "b": {"type": "transform", "after": "nap", "value": {"same": "a.x = 0.1::float8 + 0.2::float8 AND vars.v = input.x AND input.x = 0.30000000000000004"}}},
   "output": {"same": "b.same"}}$$);
 SELECT goflow.start('floats', '{"x": 0.30000000000000004}') AS floats \gset
-SELECT goflow.wait(:'floats', '10 s');
+SELECT goflow.wait(:'floats', '90 s');
 SELECT goflow.result(:'floats');
 RESET extra_float_digits;
 
@@ -100,7 +100,7 @@ SELECT goflow.define('hold', $${
   "output": {"y": "see.y", "happiest": "see.happiest", "json_null": "see.json_null", "sql_null": "see.sql_null", "nan": "see.nan", "ever": "see.ever", "big": "see.big",
              "pct": "see.pct", "row": "input.p", "n": "vars.n", "moods": "vars.moods"}}$$);
 SELECT goflow.start('hold', '{"p": {"x": 1, "y": "why?"}, "pct": 99.5, "n": "NaN", "doc": null, "at": "infinity"}') AS hold \gset
-SELECT goflow.wait(:'hold', '10 s');
+SELECT goflow.wait(:'hold', '90 s');
 SELECT goflow.result(:'hold');
 SELECT variable, type, value, node FROM goflow.variables(:'hold') WHERE variable <> 'big' ORDER BY seq;
 
@@ -115,7 +115,7 @@ SELECT goflow.define('lots', $${
     "plan": {"type": "sql", "after": "copy", "sql": "WITH x AS (SELECT i FROM rows ORDER BY i DESC LIMIT 2) SELECT array_agg(x.i) AS top, (SELECT max(i) FROM rows) AS max FROM x JOIN rows USING (i)"}},
   "output": {"i": "sum.i", "t": "sum.t", "z": "sum.z", "a": "sum.a", "n": "sum.n", "rows": "rows.count", "top": "plan.top", "max": "plan.max", "copied": "copy.count"}}$$);
 SELECT goflow.start('lots', '{"nap": "1 ms"}') AS lots \gset
-SELECT goflow.wait(:'lots', '10 s');
+SELECT goflow.wait(:'lots', '90 s');
 SELECT goflow.result(:'lots') = goflow.run('lots', '{"nap": "0"}') AS same, goflow.result(:'lots');
 
 SELECT goflow.drop(w) FROM unnest('{carry,floats,hold,lots}'::text[]) w;

@@ -52,7 +52,7 @@ CREATE SEQUENCE began;
 CREATE FUNCTION together(i int) RETURNS int LANGUAGE plpgsql AS $$
 BEGIN
 	PERFORM nextval('variables_test.began');
-	FOR tries IN 1..1000 LOOP
+	FOR tries IN 1 .. 20000 LOOP
 		EXIT WHEN (SELECT last_value FROM variables_test.began) >= (i + 2) / 3 * 3;
 		PERFORM pg_sleep(0.01);
 	END LOOP;

@@ -11,7 +11,7 @@ INSERT INTO gate VALUES (false);
 -- a node that runs until the gate is open
 CREATE FUNCTION pass() RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
-	FOR i IN 1 .. 3000 LOOP
+	FOR i IN 1 .. 20000 LOOP
 		IF (SELECT open FROM gate) THEN RETURN 'passed'; END IF;
 		PERFORM pg_sleep(0.01);
 	END LOOP;
@@ -20,7 +20,7 @@ END $$;
 -- waits until a node of an execution is in a state
 CREATE PROCEDURE reach(e uuid, n text, s text) LANGUAGE plpgsql AS $$
 BEGIN
-	FOR i IN 1 .. 1000 LOOP
+	FOR i IN 1 .. 20000 LOOP
 		EXIT WHEN EXISTS (SELECT FROM goflow.nodes(e) WHERE node = n AND state = s);
 		PERFORM pg_sleep(0.01);
 		COMMIT;
@@ -56,7 +56,7 @@ DO $$ BEGIN PERFORM goflow.result(execution) FROM goflow.executions WHERE workfl
 
 -- When it is done.
 UPDATE gate SET open = true;
-SELECT goflow.wait(:'e', '10 s');
+SELECT goflow.wait(:'e', '90 s');
 SELECT goflow.result(:'e');
 SELECT state, finished_at >= started_at AS finished, output, error FROM goflow.status(:'e');
 SELECT * FROM goflow.progress(:'e');
@@ -68,7 +68,7 @@ SELECT goflow.result(:'e');
 
 -- follow() draws a bar whenever something has moved; here at its end.
 SET client_min_messages = notice;
-SELECT goflow.follow(:'e', '10 s');
+SELECT goflow.follow(:'e', '90 s');
 SET client_min_messages = error;
 
 -- cancel(): running nodes are interrupted and rolled back, the rest does not run.
@@ -80,7 +80,7 @@ SELECT goflow.cancel(:'e', 'changed my mind');
 ROLLBACK;
 SELECT goflow.wait(:'e', '50 ms');
 SELECT goflow.cancel(:'e', 'changed my mind');
-SELECT goflow.wait(:'e', '10 s');
+SELECT goflow.wait(:'e', '90 s');
 SELECT state, output, error FROM goflow.status(:'e');
 SELECT node, state FROM goflow.nodes(:'e') ORDER BY node;
 SELECT * FROM goflow.progress(:'e');
@@ -93,27 +93,27 @@ SELECT goflow.start('sleeper') AS e \gset
 CALL reach(:'e', 'nap', 'waiting');
 SELECT state FROM goflow.status(:'e');
 SELECT goflow.cancel(:'e');
-SELECT goflow.wait(:'e', '10 s');
+SELECT goflow.wait(:'e', '90 s');
 SELECT error FROM goflow.status(:'e');
 SELECT count(*) AS timers FROM goflow.pending WHERE execution_id = :'e';
 -- one that has just been started
 SELECT goflow.start('sleeper') AS e \gset
 SELECT goflow.cancel(:'e');
-SELECT goflow.wait(:'e', '10 s');
+SELECT goflow.wait(:'e', '90 s');
 -- asked twice: the first reason counts
 SELECT goflow.start('sleeper') AS e \gset
 CALL reach(:'e', 'nap', 'waiting');
 BEGIN;
 SELECT goflow.cancel(:'e', 'one'), goflow.cancel(:'e', 'two');
 COMMIT;
-SELECT goflow.wait(:'e', '10 s');
+SELECT goflow.wait(:'e', '90 s');
 SELECT error->>'detail' AS reason FROM goflow.status(:'e');
 -- a node that cancels its own execution, and one that will not be interrupted
 CREATE FUNCTION stubborn() RETURNS int LANGUAGE plpgsql AS $$
 BEGIN
 	FOR i IN 1 .. 3 LOOP
 		BEGIN
-			PERFORM pg_sleep(0.2);
+			PERFORM pg_sleep(CASE i WHEN 1 THEN 60 ELSE 0.1 END);
 		EXCEPTION WHEN query_canceled THEN NULL;
 		END;
 	END LOOP;
@@ -123,13 +123,13 @@ SELECT goflow.define('stubborn', $${"nodes": {"a": {"type": "sql", "sql": "SELEC
 SELECT goflow.start('stubborn') AS e \gset
 CALL reach(:'e', 'a', 'running');
 SELECT goflow.cancel(:'e');
-SELECT goflow.wait(:'e', '10 s');
+SELECT goflow.wait(:'e', '90 s');
 SELECT node, state FROM goflow.nodes(:'e') ORDER BY node;
 SELECT goflow.define('suicide', $${"nodes": {
   "a": {"type": "sql", "sql": "SELECT goflow.cancel(execution.id, 'myself') AS asked"},
   "b": {"type": "delay", "after": "a", "for": "'1 hour'"}}}$$);
 SELECT goflow.start('suicide') AS e \gset
-SELECT goflow.wait(:'e', '10 s');
+SELECT goflow.wait(:'e', '90 s');
 SELECT error->>'detail' AS reason FROM goflow.status(:'e');
 SELECT node, state FROM goflow.nodes(:'e') ORDER BY node;
 
@@ -168,7 +168,7 @@ UPDATE gate SET open = true;
 SELECT goflow.start('tour', '{"n": 11}') AS e \gset
 BEGIN ISOLATION LEVEL REPEATABLE READ;
 SELECT count(*) FROM gate;
-SELECT goflow.wait(:'e', '10 s');
+SELECT goflow.wait(:'e', '90 s');
 SELECT goflow.result(:'e');
 COMMIT;
 
