@@ -11,13 +11,6 @@ my $node = new_server('roles');
 my ($out, $err, $execution);
 
 # Runs SQL as a role of its own connection.
-sub as
-{
-	my ($role, $sql, $database) = @_;
-
-	return $node->safe_psql($database || 'postgres', $sql, extra_params => [ '-U', $role ]);
-}
-
 query($node, q{
 	CREATE ROLE ada LOGIN; CREATE ROLE bob LOGIN; CREATE ROLE eve LOGIN; CREATE ROLE guest LOGIN;
 	CREATE ROLE team NOLOGIN; GRANT team TO ada;
@@ -28,9 +21,9 @@ query($node, q{
 
 for my $role (qw(ada bob))
 {
-	as($role, "SELECT goflow.define('chain_$role', \$\${\"nodes\": {"
+	query_as($node, $role, "SELECT goflow.define('chain_$role', \$\${\"nodes\": {"
 		  . Goflow::effect_node('a') . ', ' . Goflow::effect_node('b', 'a') . '}}$$)');
-	as($role, "SELECT count(*) FROM goflow.start_many('chain_$role', array_fill('{}'::jsonb, ARRAY[50]))");
+	query_as($node, $role, "SELECT count(*) FROM goflow.start_many('chain_$role', array_fill('{}'::jsonb, ARRAY[50]))");
 }
 wait_until_finished($node, 'two roles');
 is(query($node, q{
@@ -43,11 +36,11 @@ is_exactly_once($node, 'two roles');
 
 # ---- who sees what ----
 
-is(as('ada', q{SELECT DISTINCT run_as FROM goflow.executions}), 'ada', 'a role sees its executions only');
-is(as('bob', q{SELECT DISTINCT run_as FROM goflow.executions}), 'bob', 'and so does the other');
-is(as('ada', q{SELECT DISTINCT workflow FROM goflow.workflows}), 'chain_ada', 'and its workflows only');
-is(as('eve', q{SELECT count(*) FROM goflow.executions}), '0', 'a third one sees nothing');
-$execution = as('ada', q{SELECT execution FROM goflow.executions LIMIT 1});
+is(query_as($node, 'ada', q{SELECT DISTINCT run_as FROM goflow.executions}), 'ada', 'a role sees its executions only');
+is(query_as($node, 'bob', q{SELECT DISTINCT run_as FROM goflow.executions}), 'bob', 'and so does the other');
+is(query_as($node, 'ada', q{SELECT DISTINCT workflow FROM goflow.workflows}), 'chain_ada', 'and its workflows only');
+is(query_as($node, 'eve', q{SELECT count(*) FROM goflow.executions}), '0', 'a third one sees nothing');
+$execution = query_as($node, 'ada', q{SELECT execution FROM goflow.executions LIMIT 1});
 for my $call (qw(status progress nodes variables result wait cancel follow))
 {
 	$node->psql('postgres', "SELECT goflow.$call('$execution')", stderr => \$err, extra_params => [ '-U', 'bob', '-v', 'VERBOSITY=verbose' ]);
@@ -64,12 +57,12 @@ $node->psql('postgres', "SELECT goflow.start('chain_ada')", extra_params => [ '-
 like($err, qr/permission denied for schema/, 'without grant_usage() nothing can');
 
 # a grant, taken back
-as('ada', q{SELECT goflow.grant_start('chain_ada', 'bob')});
-$execution = as('bob', q{SELECT goflow.start('chain_ada')});
-is(as('bob', "SELECT goflow.wait('$execution')"), 'completed', 'with a grant it can');
+query_as($node, 'ada', q{SELECT goflow.grant_start('chain_ada', 'bob')});
+$execution = query_as($node, 'bob', q{SELECT goflow.start('chain_ada')});
+is(query_as($node, 'bob', "SELECT goflow.wait('$execution')"), 'completed', 'with a grant it can');
 is(query($node, "SELECT DISTINCT current_name FROM effect WHERE execution = '$execution'"), 'bob',
 	'and runs as who started it');
-as('ada', q{SELECT goflow.revoke_start('chain_ada', 'bob')});
+query_as($node, 'ada', q{SELECT goflow.revoke_start('chain_ada', 'bob')});
 $node->psql('postgres', "SELECT goflow.start('chain_ada')", extra_params => [ '-U', 'bob' ], stderr => \$err);
 like($err, qr/permission denied to start workflow/, 'not after the grant is gone');
 
@@ -85,9 +78,9 @@ query($node, q{
 	END $$;
 	CREATE CONSTRAINT TRIGGER late AFTER INSERT ON effect DEFERRABLE INITIALLY DEFERRED
 		FOR EACH ROW EXECUTE FUNCTION note_late('deferred trigger')});
-as('ada', 'SELECT goflow.define($$definer$$, $${"security": "definer", "nodes": {' . Goflow::effect_node('a')
+query_as($node, 'ada', 'SELECT goflow.define($$definer$$, $${"security": "definer", "nodes": {' . Goflow::effect_node('a')
 	  . '}}$$); SELECT goflow.grant_start($$definer$$, $$bob$$)');
-$execution = as('bob', q{SELECT goflow.start('definer')});
+$execution = query_as($node, 'bob', q{SELECT goflow.start('definer')});
 # bob may not look at it, since it is ada's
 ok(wait_for($node, 'SELECT count(*) = 1 FROM late'), 'a deferred trigger ran');
 is(query($node, "SELECT current_name, session_name FROM effect WHERE execution = '$execution'"), 'ada|ada',
@@ -95,21 +88,21 @@ is(query($node, "SELECT current_name, session_name FROM effect WHERE execution =
 is(query($node, q{SELECT DISTINCT current_name, session_name FROM late}), 'ada|ada',
 	'and so does what runs at its commit');
 query($node, 'TRUNCATE late');
-as('bob', "SELECT count(*) FROM goflow.start_many('chain_bob', array_fill('{}'::jsonb, ARRAY[20]))");
+query_as($node, 'bob', "SELECT count(*) FROM goflow.start_many('chain_bob', array_fill('{}'::jsonb, ARRAY[20]))");
 wait_until_finished($node, 'deferred triggers');
 is(query($node, q{SELECT current_name, session_name, count(*) FROM late GROUP BY 1, 2}), 'bob|bob|40',
 	'deferred triggers of a batch run as its role');
 
 # what the node leaves in the session is gone for the next one
-as('ada', q{SELECT goflow.define('dirty', $${"nodes": {
+query_as($node, 'ada', q{SELECT goflow.define('dirty', $${"nodes": {
 	"a": {"type": "sql", "sql": "SELECT set_config('work_mem', '77MB', false) AS a, set_config('search_path', 'nowhere', false) AS b, set_config('my.secret', 'x', false) AS c"},
 	"b": {"type": "sql", "after": ["a"], "sql": "SELECT current_setting('work_mem') AS w, current_setting('my.secret', true) AS s, current_setting('search_path') AS p"}},
 	"output": {"w": "b.w", "s": "b.s", "p": "b.p"}}$$)});
 for my $try (1 .. 3)
 {
-	$execution = as('ada', q{SELECT goflow.start('dirty')});
-	as('ada', "SELECT goflow.wait('$execution')");
-	like(as('ada', "SELECT goflow.result('$execution')"), qr/"p": ".*public.*", "s": (null|""), "w": "4MB"/,
+	$execution = query_as($node, 'ada', q{SELECT goflow.start('dirty')});
+	query_as($node, 'ada', "SELECT goflow.wait('$execution')");
+	like(query_as($node, 'ada', "SELECT goflow.result('$execution')"), qr/"p": ".*public.*", "s": (null|""), "w": "4MB"/,
 		"settings end with their node ($try)");
 }
 
@@ -120,8 +113,8 @@ $node->psql('postgres', q{SET ROLE team; SELECT goflow.start('chain_ada')}, stde
 like($err, qr/permission denied|no worker can run as role "team"/, 'a role without LOGIN is refused with a reason');
 # one that loses LOGIN after the start: its executions wait, those of others go on
 query($node, q{SELECT goflow.grant_usage('eve'); GRANT CREATE ON SCHEMA public TO eve});
-as('eve', 'SELECT goflow.define($$chain_eve$$, $${"nodes": {' . Goflow::effect_node('a') . '}}$$)');
-as('eve', q{BEGIN; SELECT goflow.start('chain_eve'); PREPARE TRANSACTION 'eve'});
+query_as($node, 'eve', 'SELECT goflow.define($$chain_eve$$, $${"nodes": {' . Goflow::effect_node('a') . '}}$$)');
+query_as($node, 'eve', q{BEGIN; SELECT goflow.start('chain_eve'); PREPARE TRANSACTION 'eve'});
 query($node, q{ALTER ROLE eve NOLOGIN});
 query($node, q{COMMIT PREPARED 'eve'});
 SKIP:
@@ -130,22 +123,22 @@ SKIP:
 	ok(wait_for($node, q{SELECT detail LIKE '%not permitted to log in%' FROM goflow.health() WHERE kind = 'trouble' AND name = 'eve'}),
 		'health() tells who cannot run');
 }
-$execution = as('bob', q{SELECT goflow.start('chain_bob')});
-is(as('bob', "SELECT goflow.wait('$execution')"), 'completed', 'others go on');
+$execution = query_as($node, 'bob', q{SELECT goflow.start('chain_bob')});
+is(query_as($node, 'bob', "SELECT goflow.wait('$execution')"), 'completed', 'others go on');
 query($node, q{ALTER ROLE eve LOGIN});
 wait_until_finished($node, 'LOGIN is given back');
 
 # one that is dropped: what it had started fails, whatever state it is in
 query($node, q{CREATE ROLE fay LOGIN; SELECT goflow.grant_usage('fay'); GRANT CREATE ON SCHEMA public TO fay});
-as('fay', 'SELECT goflow.define($$chain_fay$$, $${"nodes": {"d": {"type": "delay", "for": "input.wait"}, '
+query_as($node, 'fay', 'SELECT goflow.define($$chain_fay$$, $${"nodes": {"d": {"type": "delay", "for": "input.wait"}, '
 	  . Goflow::effect_node('a', 'd') . '}, "input": {"wait": "interval"}}$$)');
-as('fay', q{SELECT goflow.define('child_fay', '{"security": "definer", "nodes": {"d": {"type": "delay", "for": "interval ''1 hour''"}}}')});
+query_as($node, 'fay', q{SELECT goflow.define('child_fay', '{"security": "definer", "nodes": {"d": {"type": "delay", "for": "interval ''1 hour''"}}}')});
 define_nodes($node, 'parent_fay', '"w": {"type": "workflow", "workflow": "child_fay"}');
 $execution = query($node, q{SELECT goflow.start('parent_fay')});
 ok(wait_for($node, q{SELECT count(*) = 1 FROM goflow.executions WHERE workflow = 'child_fay' AND state = 'waiting'}), 'one is waited for');
-as('fay', q{SELECT goflow.start('chain_fay', '{"wait": "1 hour"}'); SELECT goflow.start('chain_fay', '{"wait": "2 s"}')});
+query_as($node, 'fay', q{SELECT goflow.start('chain_fay', '{"wait": "1 hour"}'); SELECT goflow.start('chain_fay', '{"wait": "2 s"}')});
 ok(wait_for($node, q{SELECT count(*) = 4 FROM goflow.pending}), 'all of them wait');
-as('fay', q{BEGIN; SELECT goflow.start('chain_fay', '{"wait": "0"}'); PREPARE TRANSACTION 'fay'});
+query_as($node, 'fay', q{BEGIN; SELECT goflow.start('chain_fay', '{"wait": "0"}'); PREPARE TRANSACTION 'fay'});
 query($node, q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'fay'});
 query($node, q{SELECT goflow.revoke_usage('fay'); DROP OWNED BY fay; DROP ROLE fay; COMMIT PREPARED 'fay'});
 wait_until_finished($node, 'a role is dropped');

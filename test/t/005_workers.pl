@@ -10,15 +10,6 @@ use Test::More;
 my $node = new_server('workers');
 my $execution;
 
-sub setting
-{
-	my ($name, $value) = @_;
-
-	query($node, "ALTER SYSTEM SET $name = '$value'");
-	$node->reload;
-	return wait_for($node, "SELECT setting = '$value' FROM pg_settings WHERE name = '$name'");
-}
-
 sub workers
 {
 	return 'SELECT count(*) FROM pg_stat_activity WHERE backend_type = $$goflow worker$$';
@@ -51,15 +42,15 @@ cmp_ok($seconds, '<', 1.8, sprintf('four executions of one second take %.2f s', 
 define_slow($node, 'nap', 3, 0.05);
 define_chain($node, 'chain', 5);
 start_many($node, 'nap', 20);
-setting('goflow.max_workers', 1);
+setting($node, 'goflow.max_workers', 1);
 start_many($node, 'chain', 200);
 wait_until_finished($node, 'max_workers is lowered');
 ok(wait_for($node, workers(), 'one worker stays', undef, '1'), 'one worker stays');
-setting('goflow.max_workers', 0);
+setting($node, 'goflow.max_workers', 0);
 ok(wait_for($node, workers(), 'none stays', undef, '0'), 'with 0 none stays');
 start_many($node, 'chain', 100);
 is(query($node, q{SELECT value FROM goflow.health() WHERE kind = 'queue' AND name = 'queued'}), '100', 'work waits');
-setting('goflow.max_workers', 4);
+setting($node, 'goflow.max_workers', 4);
 wait_until_finished($node, 'max_workers is raised');
 start_many($node, 'one', 4);
 ok(wait_for($node, workers(), 'four workers', undef, '4'), 'four workers again');
@@ -73,7 +64,7 @@ query($node, q{CREATE ROLE ada LOGIN; SELECT goflow.grant_usage('ada'); SELECT g
 	SELECT goflow.grant_start('nap', 'ada')});
 start_many($node, 'one', 24);
 $seconds = seconds {
-	$execution = $node->safe_psql('postgres', q{SELECT goflow.start('nap')}, extra_params => [ '-U', 'ada' ]);
+	$execution = query_as($node, 'ada', q{SELECT goflow.start('nap')});
 	query($node, "SELECT goflow.wait('$execution')");
 };
 cmp_ok($seconds, '<', 4, sprintf("another role's short execution waits for a turn, not for all: %.2f s", $seconds));
@@ -81,8 +72,8 @@ wait_until_finished($node, 'another role');
 
 # ---- at rest ----
 
-setting('goflow.worker_idle_timeout', 100);
-setting('goflow.scheduler_idle_timeout', 100);
+setting($node, 'goflow.worker_idle_timeout', '100ms');
+setting($node, 'goflow.scheduler_idle_timeout', '100ms');
 ok(wait_for($node, workers(), 'idle workers leave', undef, '0'), 'idle workers leave');
 ok(wait_for($node, 'SELECT count(*) FROM pg_stat_activity WHERE backend_type = $$goflow scheduler$$',
 		'the scheduler leaves', undef, '0'), 'the scheduler leaves');
@@ -127,7 +118,7 @@ $node->stop;
 # one process only: it is the scheduler, or a worker of one role or the other
 $node->append_conf('postgresql.conf', "max_worker_processes = 3\n");
 $node->start;
-$node->safe_psql('postgres', q{SELECT goflow.start('nap')}, extra_params => [ '-U', 'ada' ]);
+query_as($node, 'ada', q{SELECT goflow.start('nap')});
 query($node, q{SELECT goflow.start('delayed')});
 start_many($node, 'chain', 100);
 $seconds = seconds { wait_until_finished($node, 'with one process') };

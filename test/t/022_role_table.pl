@@ -17,17 +17,15 @@ query($node, q{
 	SELECT goflow.grant_usage(r) FROM unnest('{owner,starter,grantee,stranger}'::regrole[]) r;
 	SELECT goflow.grant_admin('admin')});
 
-sub as { my ($who, $sql) = @_; return $node->safe_psql('postgres', $sql, extra_params => [ '-U', $login{$who} ]); }
-
 my $waits = '"go": {"type": "signal", "name": "go"}';
-as('owner', "SELECT goflow.define('plain', '{\"nodes\": {$waits}}'); SELECT goflow.define('short', '{\"nodes\": {\"a\": {\"type\": \"notify\", \"channel\": \"c\"}}}');"
+query_as($node, 'owner', "SELECT goflow.define('plain', '{\"nodes\": {$waits}}'); SELECT goflow.define('short', '{\"nodes\": {\"a\": {\"type\": \"notify\", \"channel\": \"c\"}}}');"
 	  . " SELECT goflow.define('definer', '{\"security\": \"definer\", \"nodes\": {$waits}}');"
 	  . " SELECT goflow.define('definers', '{\"security\": \"definer\", \"nodes\": {\"a\": {\"type\": \"notify\", \"channel\": \"c\"}}}');"
 	  . " SELECT goflow.define('asks', '{\"nodes\": {\"work\": {\"type\": \"task\", \"queue\": \"q\"}, \"ask\": {\"type\": \"approval\", \"role\": \"grantee\"}}}');"
 	  . " SELECT goflow.define('fails', '{\"nodes\": {\"a\": {\"type\": \"raise\", \"code\": \"P0001\", \"message\": \"''no''\"}}}');"
 	  . " SELECT goflow.grant_start(w, r) FROM unnest('{plain,short,definer,definers,fails,asks}'::text[]) w, unnest('{starter,grantee}'::regrole[]) r");
-my ($plain, $short, $fails, $definer, $asks) = map { as('starter', "SELECT goflow.start('$_')") } qw(plain short fails definer asks);
-as('starter', "SELECT goflow.wait('$_')") for $short, $fails;
+my ($plain, $short, $fails, $definer, $asks) = map { query_as($node, 'starter', "SELECT goflow.start('$_')") } qw(plain short fails definer asks);
+query_as($node, 'starter', "SELECT goflow.wait('$_')") for $short, $fails;
 ok(wait_for($node, qq{SELECT count(*) = 3 FROM goflow.executions WHERE state = 'waiting'}), 'executions wait');
 
 my %action = (
@@ -91,7 +89,7 @@ for my $line (split /\n/, slurp_file("$FindBin::RealBin/../../doc/roles.md"))
 is(join(', ', sort map { $_->[0] } @rows), join(', ', sort keys %action), 'the table has everything');
 for my $who (@who)
 {
-	my @answers = split /\n/, as($who, join(' ', map { "SELECT attempt(\$a\$$action{$_->[0]}\$a\$);" } @rows));
+	my @answers = split /\n/, query_as($node, $login{$who}, join(' ', map { "SELECT attempt(\$a\$$action{$_->[0]}\$a\$);" } @rows));
 	$found{$who}{ $rows[$_][0] } = $answers[$_] for 0 .. $#rows;
 }
 for my $row (@rows)
@@ -101,22 +99,21 @@ for my $row (@rows)
 }
 
 # Rights are those of the role that calls.
-is(as('member', "SET ROLE starter; SELECT attempt(\$\$SELECT goflow.cancel('$plain')\$\$)"), 'yes', 'SET ROLE counts');
+is(query_as($node, 'member', "SET ROLE starter; SELECT attempt(\$\$SELECT goflow.cancel('$plain')\$\$)"), 'yes', 'SET ROLE counts');
 query($node, q{REVOKE starter FROM member});
-is(as('member', "SELECT attempt(\$\$SELECT goflow.cancel('$plain')\$\$)"), '–', 'membership that has gone does not');
+is(query_as($node, 'member', "SELECT attempt(\$\$SELECT goflow.cancel('$plain')\$\$)"), '–', 'membership that has gone does not');
 query($node, q{ALTER ROLE member NOINHERIT; GRANT starter TO member});
-is(as('member', "SELECT attempt(\$\$SELECT goflow.cancel('$plain')\$\$)"), '–', 'nor one that is not inherited');
+is(query_as($node, 'member', "SELECT attempt(\$\$SELECT goflow.cancel('$plain')\$\$)"), '–', 'nor one that is not inherited');
 query($node, q{SELECT goflow.revoke_admin('admin')});
-is(as('admin', "SELECT attempt(\$\$SELECT goflow.cancel('$plain')\$\$) || attempt('SELECT goflow.adopt()') || attempt('SELECT count(*) FROM goflow.workflows')"),
+is(query_as($node, 'admin', "SELECT attempt(\$\$SELECT goflow.cancel('$plain')\$\$) || attempt('SELECT goflow.adopt()') || attempt('SELECT count(*) FROM goflow.workflows')"),
 	'––yes', 'revoke_admin()');
 query($node, q{SELECT goflow.revoke_usage('stranger'); DROP OWNED BY admin; DROP ROLE admin});
 
 # An administrator sees what there is, and steers it; it still runs as its role.
 query($node, q{CREATE ROLE ops NOLOGIN; CREATE ROLE ann LOGIN IN ROLE ops; SELECT goflow.grant_admin('ops')});
-$login{ann} = 'ann';
-is(as('ann', 'SELECT count(*) FROM goflow.executions'), '5', 'a member of an administrator sees everything');
-is(as('ann', "SELECT goflow.signal_all('plain', 'go')"), '1', 'and can steer it');
-is(as('ann', "SELECT goflow.wait('$plain', '30 s')"), 'completed', 'effectively');
+is(query_as($node, 'ann', 'SELECT count(*) FROM goflow.executions'), '5', 'a member of an administrator sees everything');
+is(query_as($node, 'ann', "SELECT goflow.signal_all('plain', 'go')"), '1', 'and can steer it');
+is(query_as($node, 'ann', "SELECT goflow.wait('$plain', '30 s')"), 'completed', 'effectively');
 is(query($node, "SELECT run_as FROM goflow.status('$plain')"), 'starter', 'it ran as its role');
 
 $node->stop;

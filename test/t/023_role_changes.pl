@@ -11,8 +11,6 @@ my $node = new_server('role_changes');
 my $version = query($node, 'SHOW server_version_num');
 my ($err, $execution);
 
-sub as { my ($who, $sql) = @_; return $node->safe_psql('postgres', $sql, extra_params => [ '-U', $who ]); }
-
 # New sessions of a role only: the workers that it has go.
 sub fresh_workers
 {
@@ -40,10 +38,10 @@ query($node, q{
 	SELECT goflow.grant_usage(r) FROM unnest('{ada,bob,eve}'::regrole[]) r;
 	CREATE TABLE data (x int); GRANT SELECT, INSERT ON data TO ada;
 	CREATE TABLE orders (id int); GRANT ALL ON orders TO ada, bob, eve});
-as('ada', q{SELECT goflow.define('look', $${"nodes": {"a": {"type": "sql", "sql":
+query_as($node, 'ada', q{SELECT goflow.define('look', $${"nodes": {"a": {"type": "sql", "sql":
 	"SELECT current_user || ' ' || session_user || ' ' || current_setting('search_path') || ' ' || current_setting('transaction_isolation') || ' ' || current_setting('transaction_read_only') || ' ' || current_setting('DateStyle') || ' ' || current_setting('work_mem') AS x"}}, "output": {"x": "a.x"}}$$)});
-as('ada', q{SELECT goflow.define('reads', $${"nodes": {"a": {"type": "sql", "sql": "SELECT count(*) AS n FROM data"}}, "output": {"n": "a.n"}}$$)});
-as('ada', q{SELECT goflow.define('sleeps', $${"nodes": {"a": {"type": "sql", "sql": "SELECT pg_sleep(1)::text AS x"}}}$$)});
+query_as($node, 'ada', q{SELECT goflow.define('reads', $${"nodes": {"a": {"type": "sql", "sql": "SELECT count(*) AS n FROM data"}}, "output": {"n": "a.n"}}$$)});
+query_as($node, 'ada', q{SELECT goflow.define('sleeps', $${"nodes": {"a": {"type": "sql", "sql": "SELECT pg_sleep(1)::text AS x"}}}$$)});
 my $seen = '{"x": "ada ada public, pg_temp read committed off ISO, MDY 4MB"}';
 is(result_of('ada', 'look'), $seen, 'to begin with');
 
@@ -74,8 +72,8 @@ wait_until_finished($node, 'VALID UNTIL, CONNECTION LIMIT');
 is(query($node, q{SELECT state FROM goflow.executions ORDER BY execution DESC LIMIT 1}), 'completed', 'change nothing');
 query($node, q{ALTER ROLE ada VALID UNTIL 'infinity' CONNECTION LIMIT -1});
 
-as('ada', q{SELECT goflow.define('gated', $${"nodes": {"w": {"type": "signal", "name": "go"}, "a": {"type": "sql", "after": "w", "sql": "SELECT count(*) AS n FROM data"}}, "output": {"n": "a.n"}}$$)});
-$execution = as('ada', q{SELECT goflow.start('gated')});
+query_as($node, 'ada', q{SELECT goflow.define('gated', $${"nodes": {"w": {"type": "signal", "name": "go"}, "a": {"type": "sql", "after": "w", "sql": "SELECT count(*) AS n FROM data"}}, "output": {"n": "a.n"}}$$)});
+$execution = query_as($node, 'ada', q{SELECT goflow.start('gated')});
 query($node, 'ALTER ROLE ada RENAME TO ida');
 query($node, "SELECT goflow.signal('$execution', 'go')");
 wait_until_finished($node, 'a renamed role');
@@ -89,7 +87,7 @@ is(result_of('ada', 'reads'), '{"n": 0}', 'and given back');
 
 # ---- CONNECT ----
 
-$execution = as('ada', q{SELECT goflow.start('gated')});
+$execution = query_as($node, 'ada', q{SELECT goflow.start('gated')});
 ok(wait_for($node, "SELECT state = 'waiting' FROM goflow.status('$execution')"), 'it waits');
 query($node, 'REVOKE CONNECT ON DATABASE postgres FROM PUBLIC; GRANT CONNECT ON DATABASE postgres TO bob, eve');
 fresh_workers('ada');
@@ -103,7 +101,7 @@ is(query($node, "SELECT state FROM goflow.status('$execution')"), 'completed', '
 
 # ---- DROP OWNED ----
 
-$execution = as('ada', q{SELECT goflow.start('gated')});
+$execution = query_as($node, 'ada', q{SELECT goflow.start('gated')});
 ok(wait_for($node, "SELECT state = 'waiting' FROM goflow.status('$execution')"), 'it waits');
 query($node, 'DROP OWNED BY ada');
 $node->psql('postgres', q{SELECT goflow.start('reads')}, extra_params => [ '-U', 'ada' ], stderr => \$err);
@@ -117,11 +115,11 @@ query($node, q{SELECT goflow.grant_usage('ada'); GRANT CREATE ON SCHEMA public T
 
 define_slow($node, 'slow', 2, 1.5);	# it still runs when the role changes
 query($node, q{SELECT goflow.grant_start('slow', 'ada'), goflow.grant_start('slow', 'bob')});
-as('ada', 'SELECT goflow.define($$on_order$$, $${"nodes": {"t": {"type": "trigger", "table": "orders", "events": ["insert"]}, '
+query_as($node, 'ada', 'SELECT goflow.define($$on_order$$, $${"nodes": {"t": {"type": "trigger", "table": "orders", "events": ["insert"]}, '
 	  . Goflow::effect_node('o', 't') . '}}$$)');
-my @waiting = map { as('ada', q{SELECT goflow.start('gated')}) } 1 .. 3;
-my $slow = as('ada', q{SELECT goflow.start('slow')});
-my $keyed = as('ada', q{SELECT goflow.start('reads', key => 'once')});
+my @waiting = map { query_as($node, 'ada', q{SELECT goflow.start('gated')}) } 1 .. 3;
+my $slow = query_as($node, 'ada', q{SELECT goflow.start('slow')});
+my $keyed = query_as($node, 'ada', q{SELECT goflow.start('reads', key => 'once')});
 ok(wait_for($node, q{SELECT count(*) = 1 FROM pg_stat_activity WHERE usename = 'ada' AND wait_event = 'PgSleep'}), 'a node runs');
 ok(wait_for($node, q{SELECT count(*) = 3 FROM goflow.executions WHERE state = 'waiting'}), 'others wait');
 for my $role ('bob', 'eve')
@@ -131,7 +129,7 @@ for my $role ('bob', 'eve')
 }
 query($node, 'GRANT ALL ON data TO bob');
 is(query($node, q{SELECT goflow.reassign('ada', 'bob')}), '4', 'reassign() returns what was live');
-as('bob', "SELECT goflow.signal('$_', 'go')") for @waiting;
+query_as($node, 'bob', "SELECT goflow.signal('$_', 'go')") for @waiting;
 wait_until_finished($node, 'reassigned');
 is(query($node, q{SELECT run_as, state, count(*) FROM goflow.executions WHERE execution IN ('} . join("','", @waiting, $slow) . q{') GROUP BY 1, 2}),
 	'bob|completed|4', 'they are the other role\'s, and completed');
@@ -139,8 +137,8 @@ is(query($node, "SELECT node, current_name, session_name FROM effect WHERE execu
 	'a node that ran ended as the old role, the next ran as the new one');
 is_exactly_once($node, 'reassigned');
 is(query($node, q{SELECT DISTINCT owner FROM goflow.workflows WHERE workflow IN ('gated', 'on_order')}), 'bob', 'the workflows are as well');
-is(as('bob', q{SELECT goflow.start('reads', key => 'once')}), $keyed, 'and the start keys');
-as('eve', 'INSERT INTO orders VALUES (1)');
+is(query_as($node, 'bob', q{SELECT goflow.start('reads', key => 'once')}), $keyed, 'and the start keys');
+query_as($node, 'eve', 'INSERT INTO orders VALUES (1)');
 wait_until_finished($node, 'a trigger');
 is(query($node, q{SELECT current_name FROM effect WHERE node = 'o'}), 'bob', 'triggers run as the new owner');
 is(query($node, q{SELECT goflow.reassign('ada', 'bob', finished => true) > 5}), 't', 'finished ones, when asked');
@@ -151,7 +149,7 @@ is_at_rest($node, 'reassigned');
 
 query($node, q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'bob'});
 query($node, q{REASSIGN OWNED BY bob TO postgres; DROP OWNED BY bob; DROP ROLE bob});
-as('eve', 'INSERT INTO orders VALUES (2), (3)');
+query_as($node, 'eve', 'INSERT INTO orders VALUES (2), (3)');
 is(query($node, 'SELECT count(*) FROM orders'), '3', 'writes succeed without the owner of a trigger');
 wait_until_finished($node, 'an owner is dropped');
 is(query($node, q{SELECT state, error->>'code', count(*) FROM goflow.executions WHERE workflow = 'on_order' AND finished_at > created_at AND state = 'failed' GROUP BY 1, 2}),

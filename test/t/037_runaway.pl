@@ -11,8 +11,6 @@ use Test::More;
 my $node = new_server('runaway', conf => "goflow.max_workers = 2\nwork_mem = 1MB\n");
 
 query($node, q{CREATE ROLE wild LOGIN; CREATE ROLE ada LOGIN; SELECT goflow.grant_usage(r) FROM unnest('{wild,ada}'::regrole[]) r});
-sub as { my ($who, $sql) = @_; return $node->safe_psql('postgres', $sql, extra_params => [ '-U', $who ]); }
-
 my $loop = q{"w": {"type": "loop", "while": "true", "body": {"nodes": {"a": {"type": "set", "set": {"n": "vars.n + 1"}}}}}};
 my $call = q{"type": "workflow", "workflow": "bomb", "wait": false};
 my %wild = (
@@ -24,23 +22,23 @@ my %wild = (
 	value => q({"limits": {"result": "8 MB"}, "nodes": {"a": {"type": "sql", "sql": "SELECT repeat('x', 20000000) AS x"}}}),
 	bomb => qq({"limits": {"executions": 1000}, "nodes": {"a": {$call}, "b": {$call}}}));
 
-as('wild', q{SELECT goflow.define('bomb', '{"nodes": {"a": {"type": "transform", "value": {"x": "1"}}}}')});
-as('wild', "SELECT goflow.define('$_', \$d\$$wild{$_}\$d\$)") for sort keys %wild;
+query_as($node, 'wild', q{SELECT goflow.define('bomb', '{"nodes": {"a": {"type": "transform", "value": {"x": "1"}}}}')});
+query_as($node, 'wild', "SELECT goflow.define('$_', \$d\$$wild{$_}\$d\$)") for sort keys %wild;
 query($node, 'CREATE DATABASE beside');
 query($node, 'CREATE EXTENSION goflow', 'beside');
 create_effects($node, 'beside');
 define_chain($node, 'chain', 5, 'beside');
-as('ada', q{SELECT goflow.define('chain', '{"nodes": {"a": {"type": "sql", "sql": "SELECT 1 AS x"}, "b": {"type": "sql", "after": "a", "sql": "SELECT a.x AS x"}}}')});
+query_as($node, 'ada', q{SELECT goflow.define('chain', '{"nodes": {"a": {"type": "sql", "sql": "SELECT 1 AS x"}, "b": {"type": "sql", "after": "a", "sql": "SELECT a.x AS x"}}}')});
 
 
-my %id = map { $_ => as('wild', "SELECT goflow.start('$_')") } sort keys %wild;
+my %id = map { $_ => query_as($node, 'wild', "SELECT goflow.start('$_')") } sort keys %wild;
 my ($worst, $rounds) = (0, 0);
 my $wild_lives = q{SELECT count(*) FROM goflow.executions WHERE run_as = 'wild'::regrole AND finished_at IS NULL};
 my $all = seconds {
 	for (;;)
 	{
-		my $started = as('ada', q{SELECT goflow.start('chain')});
-		my $took = seconds { as('ada', "SELECT goflow.wait('$started', '60 s')") };
+		my $started = query_as($node, 'ada', q{SELECT goflow.start('chain')});
+		my $took = seconds { query_as($node, 'ada', "SELECT goflow.wait('$started', '60 s')") };
 		$worst = $took if $took > $worst;
 		$rounds++;
 		last if query($node, $wild_lives) eq '0' || $rounds > 1000;

@@ -16,7 +16,7 @@ use Time::HiRes qw(time usleep);
 
 our @EXPORT = qw(
   new_server create_effects define_nodes define_chain define_slow start_many
-  query try_query wait_for wait_until_finished is_exactly_once is_at_rest leaves_nothing
+  query query_as try_query setting wait_for wait_until_finished is_exactly_once is_at_rest leaves_nothing
   processes kill_process crash seconds pause_up_to seed_random health
 );
 
@@ -64,7 +64,15 @@ sub query
 	return $node->safe_psql($database || 'postgres', $sql);
 }
 
-# The same where the server may be away: (succeeded, output, errors).  The query
+# The same as another role, that may log in.
+sub query_as
+{
+	my ($node, $role, $sql, $database) = @_;
+
+	return $node->safe_psql($database || 'postgres', $sql, extra_params => [ '-U', $role ]);
+}
+
+# query() where the server may be away: (succeeded, output, errors).  The query
 # is an argument, since writing to a psql that could not connect is an error.
 sub try_query
 {
@@ -148,6 +156,16 @@ sub wait_for
 	diag("waited in vain: $what\nlast answer: $out\n$err\n"
 		  . health($node, $database));
 	return 0;
+}
+
+# Gives a setting of the server a value, and waits until it is in force.
+sub setting
+{
+	my ($node, $name, $value) = @_;
+
+	query($node, "ALTER SYSTEM SET $name = '$value'");
+	$node->reload;
+	return wait_for($node, "SELECT current_setting('$name') = '$value'", "$name is $value");
 }
 
 sub health
