@@ -427,8 +427,8 @@ give_back(Claim *claims, int nclaims)
 /*
  * The transaction of a batch failed: all of it is rolled back.  The executions
  * are loaded again, and run their next nodes in node mode.  If that does not
- * help either (a full disk, say), they go back to the queue and the error is
- * the worker's.
+ * help either (a full disk, say), the error is the worker's, which gives them
+ * back after a pause.
  */
 static void
 undo_batch(Claim *claims, int nclaims, ErrorData *error, int failures)
@@ -448,10 +448,7 @@ undo_batch(Claim *claims, int nclaims, ErrorData *error, int failures)
 	}
 	MemoryContextReset(goflow_batch_context);
 	if (failures > MAX_FAILED_BATCHES)
-	{
-		give_back(claims, nclaims);
 		ThrowErrorData(error);
-	}
 }
 
 /* NULL, or the error that the batch's transaction was rolled back for. */

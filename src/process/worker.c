@@ -17,11 +17,13 @@
 
 #include "process/shared.h"
 
+#include <math.h>
 #include <setjmp.h>
 
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "portability/instr_time.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
@@ -157,6 +159,28 @@ pause_or_exit(long timeout)
 		ProcessCatchupInterrupt();
 }
 
+/*
+ * After an error.  The claims are held meanwhile, and whoever sets the latch does
+ * not end it, so that neither this worker nor an idle one spins on them.
+ */
+static void
+pause_and_give_back(void)
+{
+	instr_time	since;
+	instr_time	passed;
+	double		left = ERROR_PAUSE;
+
+	INSTR_TIME_SET_CURRENT(since);
+	while (left > 0)
+	{
+		pause_or_exit((long) ceil(left));
+		INSTR_TIME_SET_CURRENT(passed);
+		INSTR_TIME_SUBTRACT(passed, since);
+		left = ERROR_PAUSE - INSTR_TIME_GET_MILLISEC(passed);
+	}
+	goflow_queue_give_back();
+}
+
 /* Waits until woken for work.  Exits when that takes too long, or when asked to. */
 static void
 wait_for_work(void)
@@ -251,12 +275,10 @@ goflow_worker_main(Datum arg)
 		CHECK_FOR_INTERRUPTS();
 		if (failed)
 		{
-			/* hold the claims while pausing, so that nobody spins on them */
 			failed = false;
 			if (!extension_exists())
 				proc_exit(0);
-			pause_or_exit(ERROR_PAUSE);
-			goflow_queue_give_back();
+			pause_and_give_back();
 		}
 		if (ConfigReloadPending)
 		{

@@ -16,7 +16,8 @@ my $node = with_os_faults
 	new_server('disk_full', conf => "goflow.max_workers = 2\nallow_in_place_tablespaces = on\nfsync = off\n");
 };
 my $insert = qq("type": "sql", "rows": "none", "sql": "INSERT INTO wide SELECT execution.id, noise() FROM generate_series(1, 20)");
-my $delay = qq("d": {"type": "delay", "for": "interval '300 ms'"});
+my $input = '"input": {"pause": "interval"}';
+my $delay = '"d": {"type": "delay", "for": "input.pause"}';
 my $again = qq("retry": {"attempts": 1000, "backoff": "10 ms", "factor": 1, "on": "53100"});
 
 move_to_tablespace($node, 'postgres');
@@ -38,15 +39,24 @@ sub is_full
 	return 0;
 }
 
-# Starts a workflow, and fills the disk while it is in its delay.
+# Starts a workflow, and fills the disk while it is in its delay, which is longer
+# the next time if it was too short.
 sub start_and_fill
 {
 	my ($name) = @_;
-	my $execution = query($node, "SELECT goflow.start('$name')");
-	my $seen = -s $node->logfile;
+	my ($execution, $seen, $waits);
 
-	ok(wait_for($node, "SELECT state = 'waiting' FROM goflow.status('$execution')"), "$name: it waits");
-	fill_disk();
+	for my $pause (0.3, 1, 3, 10, 30)
+	{
+		$execution = query($node, qq(SELECT goflow.start('$name', '{"pause": "$pause seconds"}')));
+		$seen = -s $node->logfile;
+		wait_for($node, "SELECT state NOT IN ('queued', 'running') FROM goflow.status('$execution')");
+		fill_disk();
+		$waits = query($node, "SELECT state = 'waiting' FROM goflow.status('$execution')") eq 't';
+		last if $waits;
+		free_disk();
+	}
+	ok($waits, "$name: it waits");
 	ok(is_full($execution, $seen), "$name: the disk is full");
 	return $execution;
 }
@@ -60,13 +70,13 @@ my %flows = (
 	'transform' => [ qq($delay, "t": {"type": "transform", "after": "d", "value": {"x": "(SELECT string_agg(noise(), ',') FROM generate_series(1, 20))"}},
 		"e": {"type": "sql", "rows": "none", "after": "t", "sql": "INSERT INTO effect SELECT execution.id, 'e'", $again}), 'completed', 1 ],
 	'undo' => [ qq("a": {"type": "transform", "value": {"x": "1"}, "compensate": "WITH w AS (INSERT INTO wide SELECT execution.id, noise() FROM generate_series(1, 20) RETURNING 1) INSERT INTO effect SELECT execution.id, 'undo' FROM w LIMIT 1"},
-		"d": {"type": "delay", "after": "a", "for": "interval '300 ms'"}, "r": {"type": "raise", "after": "d", "message": "'no'"}), 'failed', 1 ]);
+		"d": {"type": "delay", "after": "a", "for": "input.pause"}, "r": {"type": "raise", "after": "d", "message": "'no'"}), 'failed', 1 ]);
 
 for my $name (sort keys %flows)
 {
 	my ($nodes, $end, $effects) = @{ $flows{$name} };
 
-	define_nodes($node, $name, $nodes);
+	define_nodes($node, $name, $nodes, $input);
 	my $execution = start_and_fill($name);
 	is(query($node, "SELECT finished_at FROM goflow.status('$execution')"), '', "$name: nothing has failed");
 	free_disk();
@@ -77,14 +87,14 @@ for my $name (sort keys %flows)
 }
 
 # a statement of the workflow, without a policy and with one; its rows are its own, too
-define_nodes($node, 'fails', qq($delay, "s": {"after": "d", $insert}));
+define_nodes($node, 'fails', qq($delay, "s": {"after": "d", $insert}), $input);
 my $execution = start_and_fill('fails');
 free_disk();
 is(query($node, "SELECT goflow.wait('$execution')"), 'failed', 'a statement that needs room fails');
 is(query($node, "SELECT error ->> 'code' FROM goflow.status('$execution')"), '53100', 'and says why');
 define_nodes($node, 'again', qq($delay, "s": {"after": "d", $again, $insert},
 	"m": {"type": "sql", "after": "d", "rows": "many", $again, "sql": "SELECT i, noise() AS x FROM generate_series(1, 40) i"},
-	"n": {"type": "sql", "after": "m", "sql": "SELECT count(*) AS n FROM m"}), '"output": {"n": "n.n"}');
+	"n": {"type": "sql", "after": "m", "sql": "SELECT count(*) AS n FROM m"}), qq($input, "output": {"n": "n.n"}));
 $execution = start_and_fill('again');
 free_disk();
 is(query($node, "SELECT goflow.wait('$execution')"), 'completed', 'or is tried again');
