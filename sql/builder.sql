@@ -145,6 +145,26 @@ SELECT round_trip(tower(64));
 -- many nodes
 SELECT round_trip(goflow.workflow(VARIADIC array_agg(goflow.notify('n' || i, 'c', after => 'n' || i - 1)))) FROM generate_series(1, 500) i;
 
+-- what was defined under other settings is defined with them again, wherever that is
+CREATE SCHEMA "builder Else"; CREATE TABLE "builder Else".fresh (d date);
+SET search_path = "builder Else", builder_test; SET DateStyle = 'SQL, DMY';
+SELECT goflow.define('builder_else', goflow.workflow(goflow.sql('a', $$ INSERT INTO fresh VALUES ('01/02/2024') RETURNING d $$)));
+SELECT goflow.define('builder_own', goflow.workflow(goflow.options(settings => '{"SEARCH_PATH": "\"builder Else\"", "datestyle": "SQL, DMY", "work_mem": "8MB"}'),
+  goflow.sql('a', $$ INSERT INTO fresh VALUES ('01/02/2024') RETURNING d $$)));
+SELECT goflow.script('builder_else');
+RESET search_path; RESET DateStyle;
+SELECT goflow.script('builder_else');
+SELECT goflow.script('builder_own');
+SELECT goflow.script('builder_else') AS script \gset
+:script
+SHOW search_path;
+SELECT goflow.script('builder_own') AS script \gset
+RESET search_path; RESET DateStyle;
+:script
+SELECT workflow, version, settings - 'TimeZone' AS settings FROM goflow.workflows WHERE workflow IN ('builder_else', 'builder_own') ORDER BY 1, 2;
+SELECT goflow.drop(w) FROM unnest('{builder_else,builder_own}'::text[]) w;
+DROP TABLE "builder Else".fresh; DROP SCHEMA "builder Else"; SET search_path = builder_test;
+
 -- for those who may use goflow, and see the workflow
 CREATE ROLE builder_user;
 SELECT goflow.grant_usage('builder_user');

@@ -10,7 +10,7 @@ CREATE VIEW goflow.workflows WITH (security_barrier) AS
 SELECT w.name AS workflow, w.version, w.owner,
 	w.definition OPERATOR(pg_catalog.->>) 'title' AS title,
 	w.definition OPERATOR(pg_catalog.->>) 'description' AS description,
-	w.created_at
+	w.created_at, pg_catalog.jsonb_object(w.settings) AS settings
 FROM goflow.workflow w
 WHERE w.dropped_at IS NULL
 	AND (pg_catalog.pg_has_role(w.owner, 'USAGE') OR (SELECT goflow.is_admin())

@@ -397,7 +397,8 @@ sub there_and_back
 	$self->ask(kind => 'script()', who => $who, sql => 'SELECT goflow.script($1)', parameters => [$name], own => 1, then => sub {
 			my ($script) = @_;
 			return if $script->{code};
-			my %ask = (kind => 'define() by script()', who => $who, sql => $script->{rows}[0][0], own => 1, input => $self->{input});
+			my $reset = join(' ', map { "RESET $_;" } qw(search_path DateStyle IntervalStyle TimeZone));    # it may set them
+			my %ask = (kind => 'define() by script()', who => $who, sql => "$script->{rows}[0][0] $reset", own => 1, input => $self->{input});
 
 			$self->ask(%ask, then => sub {
 					my ($again) = @_;
@@ -407,7 +408,9 @@ sub there_and_back
 						$self->finding("script() makes what fails: $again->{code} $again->{error}{M}", \%ask) if $again->{code} ne '57014';
 						return;
 					}
-					$self->ask(who => $who, sql => 'SELECT goflow.definition($1, $2) = goflow.definition($1)', parameters => [ $name, $version ], own => 1,
+					$self->ask(who => $who, parameters => [ $name, $version ], own => 1,
+						sql => 'SELECT goflow.definition($1, $2) = goflow.definition($1) AND count(DISTINCT settings) = 1 FROM goflow.workflows'
+						  . ' WHERE workflow = $1 AND version IN ($2, (SELECT max(version) FROM goflow.workflows WHERE workflow = $1))',
 						then => sub {
 							my ($same) = @_;
 

@@ -28,7 +28,7 @@ my @texts = map { slurp_file($_) } @files;
 my @definitions = Inputs::definitions($super, @texts);
 my @scripts = Inputs::scripts($super, @texts);
 my $fuzz = Inputs->new(socket => $socket, seed => $seed, name => 0, definitions => \@definitions, scripts => \@scripts,
-	sources => [qw(define.c start.c query.c signal.c task.c approval.c steer.c owner.c inline.c analyze.c report.c)]);
+	sources => [qw(define.c start.c query.c signal.c task.c approval.c steer.c owner.c inline.c analyze.c analyze_node.c attempt.c settings.c types.c report.c)]);
 
 cmp_ok(scalar(@definitions), '>', 200, 'there are definitions: ' . @definitions);
 cmp_ok(scalar(@scripts), '>', 3, 'and builder statements: ' . @scripts);
