@@ -136,7 +136,7 @@ query_as($node, 'fay', q{SELECT goflow.define('child_fay', '{"security": "define
 define_nodes($node, 'parent_fay', '"w": {"type": "workflow", "workflow": "child_fay"}');
 $execution = query($node, q{SELECT goflow.start('parent_fay')});
 ok(wait_for($node, q{SELECT count(*) = 1 FROM goflow.executions WHERE workflow = 'child_fay' AND state = 'waiting'}), 'one is waited for');
-query_as($node, 'fay', q{SELECT goflow.start('chain_fay', '{"wait": "1 hour"}'); SELECT goflow.start('chain_fay', '{"wait": "2 s"}')});
+query_as($node, 'fay', q{SELECT goflow.start('chain_fay', '{"wait": "1 hour"}'); SELECT goflow.start('chain_fay', '{"wait": "5 s"}')});
 ok(wait_for($node, q{SELECT count(*) = 4 FROM goflow.pending}), 'all of them wait');
 query_as($node, 'fay', q{BEGIN; SELECT goflow.start('chain_fay', '{"wait": "0"}'); PREPARE TRANSACTION 'fay'});
 query($node, q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'fay'});
@@ -145,7 +145,7 @@ wait_until_finished($node, 'a role is dropped');
 is(query($node, q{SELECT state, error->>'code', count(*) FROM goflow.executions WHERE workflow = 'chain_fay' GROUP BY 1, 2}),
 	'failed|WF206|3', 'executions of a dropped role fail');
 is(query($node, "SELECT state, error->>'code' FROM goflow.status('$execution')"), 'failed|WF206', 'and who waits for one is told');
-is(query($node, q{SELECT count(*) FROM goflow.health() WHERE kind = 'trouble'}), '0', 'and trouble nobody further');
+ok(wait_for($node, q{SELECT count(*) = 0 FROM goflow.health() WHERE kind = 'trouble'}), 'and trouble nobody further');
 is(query($node, 'SELECT count(*) FROM goflow.pending'), '0', 'their timers are gone');
 
 # ---- two databases ----

@@ -51,15 +51,16 @@ is_exactly_once($node, 'after a fuse');
 # ---- a tracker and a queue that are too small ----
 
 define_chain($node, 'chain', 3);
-define_nodes($node, 'pause', '"d": {"type": "delay", "for": "interval \'2 s\'"}, ' . Goflow::effect_node('a', 'd'));
+define_nodes($node, 'pause', '"s": {"type": "signal"}, "d": {"type": "delay", "after": "s", "for": "interval \'10 ms\'"}, ' . Goflow::effect_node('a', 'd'));
 start_many($node, 'pause', 500);
 ok(wait_for($node, q{SELECT count(*) = 500 FROM goflow.pending}), '500 executions wait');
 is(query($node, q{SELECT count(*), min(p.total), max(p.completed) FROM goflow.executions e, goflow.progress(e.execution) p
-		WHERE e.workflow = 'pause'}), '500|2|0', 'the progress of all can be read');
+		WHERE e.workflow = 'pause'}), '500|3|0', 'the progress of all can be read');
 cmp_ok(query($node, q{SELECT value FROM goflow.health() WHERE kind = 'tracker' AND name = 'used'}), '<=', 64, 'from few slots');
 start_many($node, 'chain', 5000);
 is(query($node, q{SELECT max(value) <= 64 FROM goflow.health() WHERE kind = 'queue' AND name IN ('queued', 'claimed')}), 't',
 	'the queue is bounded');
+is(query($node, q{SELECT goflow.signal_all('pause', 's')}), '500', 'those that wait go on');
 wait_until_finished($node, '5,000 started at one time');
 is_exactly_once($node, 'a queue that is too small');
 is(query($node, q{SELECT count(*) FROM effect JOIN goflow.executions USING (execution) WHERE workflow IN ('chain', 'pause')}), '15500',

@@ -12,13 +12,13 @@ use Time::HiRes qw(time);
 
 my $first = $ENV{GOFLOW_SEED} || 1;
 my $wanted = $ENV{GOFLOW_SEEDS} || 1000;
-my $seconds = 60;    # at most, on a busy machine
+my ($least, $seconds) = (200, 60);    # so many at least, more for so long at most
 my $node = new_server('random_flows', conf => "fsync = off\nlog_min_messages = error\n");
 my $query = sub { return query($node, "SET client_min_messages = error;\n$_[0]"); };
 my ($count, $agreed, $ambiguous, $start) = (0, 0, 0, time());
 
 $query->($Fuzz::tables);
-while ($count < $wanted && time() < $start + $seconds)
+while ($count < $wanted && ($count < $least || time() < $start + $seconds))
 {
 	my @seeds = map { $first + $count + $_ } 0 .. 49;
 	my ($good, $vague, $messages) = Fuzz::check($query, @seeds);
@@ -30,7 +30,6 @@ while ($count < $wanted && time() < $start + $seconds)
 	last if @$messages > 5;
 }
 is($agreed, $count, 'model, run() and workers agree: ' . $count . ' seeds from ' . $first);
-cmp_ok($count, '>=', 200, 'they are many');
 cmp_ok($ambiguous, '<', $count / 10, 'most of them can be predicted');
 is_at_rest($node, 'random flows');
 

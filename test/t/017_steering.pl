@@ -61,7 +61,7 @@ for my $round (1 .. 4)
 	ok(crash($node, $round % 2 ? 'immediate' : 'worker launcher'), "round $round: a crash");
 	is_all('failed', "round $round");
 	is_kept("round $round");
-	is(query($node, 'SELECT count(*) FROM goflow.request'), '0', "round $round: every request was met");
+	ok(wait_for($node, 'SELECT count(*) = 0 FROM goflow.request'), "round $round: every request was met");
 }
 is(query($node, q{SELECT DISTINCT count(*) FROM goflow.executions e, goflow.nodes(e.execution) x WHERE node = 'b' GROUP BY e.execution}),
 	'5', 'each retry was one more attempt');
@@ -116,12 +116,13 @@ is(query($node, q{SELECT string_agg(node || ' ' || n, ' ' ORDER BY node) FROM (
 	'done0 9 finally0 9 undone0 9', 'finally bodies and compensation ran once each');
 
 # a node that runs is finished, and nothing begins, though the server goes down
-define_nodes($node, 'pausing', q{"a": {"type": "sql", "sql": "SELECT pg_sleep(0.3)::text AS x"},
+define_nodes($node, 'pausing', q{"a": {"type": "sql", "sql": "SELECT until_opened('pausing') AS x"},
 	"b": {"type": "sql", "after": "a", "rows": "none", "sql": "INSERT INTO effect SELECT execution.id, 'paused'"}});
 $e = query($node, q{SELECT goflow.start('pausing')});
-wait_for($node, q{SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'});
+ok(wait_for($node, q{SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'}), 'a node runs');
 query($node, "SELECT goflow.pause('$e'), goflow.set_priority('$e', 42)");
 crash($node, 'immediate');
+query($node, q{INSERT INTO opened VALUES ('pausing')});
 ok(wait_for($node, "SELECT state = 'paused' AND priority = 42 FROM goflow.status('$e')"), 'pause and priority survive');
 is(query($node, q{SELECT count(*) FROM effect WHERE node = 'paused'}), '0', 'nothing began');
 query($node, "SELECT goflow.resume('$e')");

@@ -29,7 +29,7 @@ sub fill
 	define_chain($node, 'chain', 3, $database);
 	define_nodes($node, 'gated', Goflow::effect_node('a')
 		  . ', "gate": {"type": "sql", "after": "a", "sql": "SELECT 1 / (SELECT count(*) FROM gate) AS x",'
-		  . ' "retry": {"attempts": 1000, "backoff": "200 ms", "factor": 1}}, ' . Goflow::effect_node('b', 'gate'),
+		  . ' "retry": {"attempts": 1000, "backoff": "1 s", "factor": 1}}, ' . Goflow::effect_node('b', 'gate'),
 		'', $database);
 	define_nodes($node, 'on_order', '"t": {"type": "trigger", "table": "orders", "events": ["insert"]}, '
 		  . Goflow::effect_node('o', 't'), '', $database);
@@ -143,7 +143,7 @@ is(query($subscriber, q{SELECT value FROM goflow.health() WHERE name = 'foreign 
 my $execution = query($primary, q{SELECT goflow.start('chain')}, 'published');
 query($primary, "SELECT goflow.wait('$execution')", 'published');
 $primary->wait_for_catchup('everything');
-is(query($subscriber, "SELECT goflow.wait('$execution', '10 s')", 'published'), 'completed', 'it can be watched from here');
+is(query($subscriber, "SELECT goflow.wait('$execution', '90 s')", 'published'), 'completed', 'it can be watched from here');
 query($primary, 'INSERT INTO orders VALUES (10)', 'published');
 ok(wait_for($primary, q{SELECT count(*) FROM goflow.executions WHERE workflow = 'on_order' AND state = 'completed'}, undef, 'published', 1),
 	'a trigger starts one at the publisher');

@@ -43,6 +43,7 @@ sub crashes { my $n = () = slurp_file($node->logfile) =~ /was terminated by sign
 
 define_chain($node, "chain", 4);
 define_slow($node, 'slow', 2, 1);
+define_held($node, 'held', 1);
 define_nodes($node, 'poison', Goflow::effect_node('a') . ', "bad": {"type": "sql", "after": "a", "sql": "SELECT crash() AS x"}');
 start_many($node, 'slow', 2);
 $execution = start_with('poison', 200);
@@ -93,7 +94,7 @@ query($node, 'UPDATE crash SET yes = false');
 # ---- crashes of others do not count ----
 
 my $before = crashes();
-$execution = query($node, q{SELECT goflow.start('slow')});
+$execution = query($node, q{SELECT goflow.start('held')});
 for my $i (1 .. 4)
 {
 	ok(wait_for($node, q{SELECT count(*) > 0 FROM pg_stat_activity WHERE backend_type = 'goflow worker' AND wait_event = 'PgSleep'}), 'it runs');
@@ -101,7 +102,7 @@ for my $i (1 .. 4)
 	ok(wait_for($node, 'SELECT true', undef, undef, 't'), 'the server is back');
 }
 is(crashes(), $before + 4, 'four crashes of a client');
-wait_until_finished($node, 'crashes of others');
+let_go($node, 'held', 'crashes of others');
 is(query($node, "SELECT state FROM goflow.status('$execution')"), 'completed', 'the node is not to blame');
 
 # ---- also when the server is started anew each time ----

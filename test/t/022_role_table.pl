@@ -113,7 +113,7 @@ query($node, q{SELECT goflow.revoke_usage('stranger'); DROP OWNED BY admin; DROP
 query($node, q{CREATE ROLE ops NOLOGIN; CREATE ROLE ann LOGIN IN ROLE ops; SELECT goflow.grant_admin('ops')});
 is(query_as($node, 'ann', 'SELECT count(*) FROM goflow.executions'), '5', 'a member of an administrator sees everything');
 is(query_as($node, 'ann', "SELECT goflow.signal_all('plain', 'go')"), '1', 'and can steer it');
-is(query_as($node, 'ann', "SELECT goflow.wait('$plain', '30 s')"), 'completed', 'effectively');
+is(query_as($node, 'ann', "SELECT goflow.wait('$plain', '90 s')"), 'completed', 'effectively');
 is(query($node, "SELECT run_as FROM goflow.status('$plain')"), 'starter', 'it ran as its role');
 
 $node->stop;

@@ -121,7 +121,7 @@ for my $sql ('SET ROLE ada', 'RESET ROLE', 'SET SESSION AUTHORIZATION ada', 'RES
 	q{INSERT INTO goflow.start_grant VALUES ('tells', 'mallory')}, 'SELECT * FROM goflow.node_state', 'CREATE OR REPLACE FUNCTION goflow.start(text) RETURNS int LANGUAGE sql RETURN 1')
 {
 	$id = query_as($node, 'mallory', "SELECT goflow.start('climb', jsonb_build_object('sql', \$q\$$sql\$q\$))");
-	query_as($node, 'mallory', "SELECT goflow.wait('$id', '20 s')");
+	query_as($node, 'mallory', "SELECT goflow.wait('$id', '90 s')");
 	is(safe("SELECT coalesce(output OPERATOR(pg_catalog.->>) 'who', error::text) FROM goflow.status('$id')"), 'mallory mallory off', "$sql: still mallory");
 }
 is(safe(q{SELECT rolsuper FROM pg_roles WHERE rolname = 'mallory'}), 'f', 'no superuser');

@@ -37,7 +37,8 @@ for my $order ('goflow, pg_stat_statements, auto_explain', 'auto_explain, pg_sta
 
 	is(query($node, q{SELECT calls FROM pg_stat_statements WHERE query LIKE '%INSERT INTO effect%s1%' OR query LIKE '%INSERT INTO effect SELECT execution.id, $%' ORDER BY calls DESC LIMIT 1}) >= 150, 1,
 		"$order: pg_stat_statements counts every run of a node") or diag(query($node, q{SELECT calls, left(query, 100) FROM pg_stat_statements ORDER BY 1}));
-	is(query($node, q{SELECT bool_and(calls = 6) FROM pg_stat_statements WHERE query ~ 'marked_(slow|read)' AND query !~ 'pg_stat|define'}), 't',
+	# (more where a batch was rolled back and its nodes run again)
+	is(query($node, q{SELECT bool_and(calls >= 6) FROM pg_stat_statements WHERE query ~ 'marked_(slow|read)' AND query !~ 'pg_stat|define'}), 't',
 		"$order: of those in node mode, too");
 	is(query($node, q{SELECT count(*) FROM pg_stat_statements WHERE query ~ '^(CREATE TABLE IF NOT EXISTS marked|VACUUM effect)'}), '2',
 		"$order: and utility statements");

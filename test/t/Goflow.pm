@@ -15,7 +15,7 @@ use Test::More;
 use Time::HiRes qw(time usleep);
 
 our @EXPORT = qw(
-  new_server create_effects define_nodes define_chain define_slow start_many
+  new_server create_effects define_nodes define_chain define_slow define_held let_go start_many
   query query_as try_query setting wait_for wait_until_finished is_exactly_once is_at_rest leaves_nothing
   processes kill_process crash seconds pause_up_to seed_random health
 );
@@ -47,6 +47,7 @@ sub new_server
 }
 
 # Without a unique constraint: a second effect must be seen, not prevented.
+# until_opened() sleeps until let_go() is called for that gate.
 sub create_effects
 {
 	my ($node, $database) = @_;
@@ -54,7 +55,13 @@ sub create_effects
 	query($node, 'CREATE TABLE effect (execution uuid, node text,'
 		  . ' current_name name DEFAULT current_user, session_name name DEFAULT session_user,'
 		  . ' pid int DEFAULT pg_backend_pid());'
-		  . ' GRANT SELECT, INSERT ON effect TO PUBLIC;', $database);
+		  . ' GRANT SELECT, INSERT ON effect TO PUBLIC;'
+		  . ' CREATE TABLE opened (gate text PRIMARY KEY); GRANT SELECT ON opened TO PUBLIC;'
+		  . q{ CREATE FUNCTION until_opened(gate text) RETURNS text LANGUAGE plpgsql AS $$
+			BEGIN
+				WHILE NOT EXISTS (SELECT FROM public.opened o WHERE o.gate = until_opened.gate) LOOP PERFORM pg_sleep(0.05); END LOOP;
+				RETURN gate;
+			END $$}, $database);
 }
 
 sub query
@@ -126,6 +133,28 @@ sub define_slow
 		join(', ', map {
 			effect_node("s$_", $_ > 1 ? 's' . ($_ - 1) : undef, "pg_sleep($seconds)") } 1 .. $steps),
 		$more, $database);
+}
+
+# The same with nodes that run until let_go() is called with the workflow's name.
+sub define_held
+{
+	my ($node, $name, $steps, $database, $more) = @_;
+
+	define_nodes($node, $name,
+		join(', ', map {
+			effect_node("s$_", $_ > 1 ? 's' . ($_ - 1) : undef, "public.until_opened('$name')") } 1 .. $steps),
+		$more, $database);
+}
+
+# Lets those go on that wait at a gate (until_opened), and waits for the end of all
+# executions; later ones wait again.
+sub let_go
+{
+	my ($node, $gate, $what, $database) = @_;
+
+	query($node, "INSERT INTO opened VALUES ('$gate')", $database);
+	wait_until_finished($node, $what, $database);
+	return query($node, 'TRUNCATE opened', $database);
 }
 
 # Starts executions in one transaction.
