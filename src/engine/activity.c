@@ -4,7 +4,8 @@
  *		workflow, and the node's SQL.
  *
  * The text is made once per node and process.  To report it costs some ten
- * nanoseconds, so every node of a batch is shown, too.
+ * nanoseconds, so every node of a batch is shown, too, but for those that take
+ * no longer than that: expressions that read nothing but references.
  */
 #include "postgres.h"
 

@@ -255,6 +255,7 @@ run_batch(Claim *claims, int nclaims, volatile int *next)
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	MemoryContextSwitchTo(goflow_batch_context);
+	goflow_scans_keep();
 	writes = goflow_writes_create(goflow_batch_context);
 	budget.nodes = goflow_batch_nodes;
 	budget.ran = 0;
@@ -311,6 +312,7 @@ run_batch(Claim *claims, int nclaims, volatile int *next)
 		(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION,
 								 GUC_ACTION_LOCAL, true, 0, false);
 	goflow_mark_commit();
+	goflow_scans_close();
 	goflow_writes_flush(writes, note_frame);
 	PopActiveSnapshot();
 	goflow_session_allow_cancel(true);

@@ -368,3 +368,30 @@ goflow_node_may_be_tried(GoflowNode *node)
 			return false;
 	return true;
 }
+
+bool
+goflow_node_is_pure(const GoflowNode *node)
+{
+	switch (node->type)
+	{
+		case GOFLOW_TYPE_CONDITION:
+			break;
+		case GOFLOW_TYPE_SWITCH:
+			if (node->expr)
+				return false;	/* equality may be the user's */
+			break;
+		case GOFLOW_TYPE_SET:
+		case GOFLOW_TYPE_TRANSFORM:
+			break;
+		default:
+			return false;
+	}
+	if (node->settings.count > 0 || node->timeout > 0 || node->aggregate != GOFLOW_AGGREGATE_NONE)
+		return false;
+	if (node->expr && !goflow_evaluate_is_pure(node->expr))
+		return false;
+	for (int i = 0; i < node->nexprs; i++)
+		if (!goflow_evaluate_is_pure(node->exprs[i].expr))
+			return false;
+	return true;
+}

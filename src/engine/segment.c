@@ -124,6 +124,15 @@ may_join(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 	}
 }
 
+static void
+check_fuse(GoflowNode *node)
+{
+	if (goflow_session_fuse_burnt() || goflow_session_timed_out() || goflow_session_must_run_alone())
+		ereport(ERROR,
+				(errcode(ERRCODE_QUERY_CANCELED),
+				 errmsg_internal("node \"%s\" cannot run in a batch", node->path)));
+}
+
 /* Runs a node, and what its settings ask for around it; false: it waits. */
 static bool
 execute(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
@@ -144,26 +153,67 @@ execute(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 	if (!ex->is_inline)
 	{
 		goflow_session_node_end();
-
-		/* also when the node swallowed the cancel */
-		if (goflow_session_fuse_burnt() || goflow_session_timed_out() ||
-			goflow_session_must_run_alone())
-			ereport(ERROR,
-					(errcode(ERRCODE_QUERY_CANCELED),
-					 errmsg_internal("node \"%s\" cannot run in a batch", node->path)));
+		check_fuse(node);		/* also when the node swallowed the cancel */
 	}
 	return ended;
 }
 
-/* Runs one node and what follows from it.  Returns when it ended; 0: it waits. */
-static TimestampTz
-run_node(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
+/*
+ * May it do without what surrounds other nodes?  It would cost more than the
+ * node itself.
+ */
+static bool
+is_bare(GoflowExecution *ex, GoflowNode *node)
 {
-	GoflowNodeRun *run = goflow_run(frame, node);
-	TimestampTz started_at = ex->is_inline ? GetCurrentTimestamp() : 0;
-	TimestampTz waits_since = 0;
+	return !ex->is_inline && StatementTimeout == 0 && goflow_node_is_pure(node);
+}
+
+/* Microseconds that a node takes, and when it began; false: it waits. */
+static bool
+time_node(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, TimestampTz *started_at,
+		  int64 *duration)
+{
 	instr_time	before;
 	instr_time	after;
+
+	if (ex->is_inline)
+		*started_at = GetCurrentTimestamp();
+	INSTR_TIME_SET_CURRENT(before);
+	if (!execute(ex, frame, node))
+		return false;
+	INSTR_TIME_SET_CURRENT(after);
+	INSTR_TIME_SUBTRACT(after, before);
+	*duration = INSTR_TIME_GET_MICROSEC(after);
+	/* to look at the clock again would not be cheap beside a node of a microsecond */
+	if (!ex->is_inline)
+		*started_at = GetCurrentStatementStartTimestamp();
+	return true;
+}
+
+/* The same of a bare one: it begins when the one before it has ended, or now (0). */
+static void
+time_bare_node(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, TimestampTz *started_at,
+			   int64 *duration)
+{
+	if (*started_at == 0)
+		*started_at = GetCurrentTimestamp();
+	goflow_session_pure_begin(*started_at);
+	(void) goflow_node_execute(ex, frame, node);
+	goflow_session_pure_end();
+	check_fuse(node);
+	*duration = Max(GetCurrentTimestamp() - *started_at, 0);
+}
+
+/*
+ * Runs one node and what follows from it.  previous: when the one before it
+ * ended, or 0.  Returns when it ended; 0: it waits.
+ */
+static TimestampTz
+run_node(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, bool bare, TimestampTz previous)
+{
+	GoflowNodeRun *run = goflow_run(frame, node);
+	TimestampTz started_at = previous;
+	TimestampTz waits_since = 0;
 	int64		duration;
 
 	run->state = GOFLOW_NODE_RUNNING;
@@ -177,22 +227,16 @@ run_node(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 		goflow_pending_end(ex, run->pending);
 	goflow_execution_track(ex, node->index);
 
-	INSTR_TIME_SET_CURRENT(before);
-	if (!execute(ex, frame, node))
+	if (bare)
+		time_bare_node(ex, frame, node, &started_at, &duration);
+	else if (!time_node(ex, frame, node, &started_at, &duration))
 	{
 		run->state = run->pending->now.row.kind == GOFLOW_PENDING_BODIES ?
 			GOFLOW_NODE_RUNNING : GOFLOW_NODE_WAITING;
 		return 0;
 	}
-	INSTR_TIME_SET_CURRENT(after);
-	INSTR_TIME_SUBTRACT(after, before);
-	duration = INSTR_TIME_GET_MICROSEC(after);
 	if (!ex->is_inline)
-	{
-		/* to look at the clock again would not be cheap beside a node of a microsecond */
-		started_at = GetCurrentStatementStartTimestamp();
 		goflow_speed_learn(ex->definition->workflow_id, node->index, duration);
-	}
 	if (waits_since)
 	{
 		duration += Max(started_at - waits_since, 0);
@@ -246,14 +290,15 @@ do_task(GoflowExecution *ex, GoflowFrame *frame)
  * again and again, or the server crashed, it fails instead.
  */
 static void
-enter(Position *at, GoflowFrame *frame, GoflowNode *node, int attempt)
+enter(Position *at, GoflowFrame *frame, GoflowNode *node, int attempt, bool show)
 {
 	GoflowExecution *ex = at->ex;
 	GoflowNode *blamed = frame && !node ? frame->body->owner : node;
 
 	if (ex->is_inline)
 		return;					/* the session is the caller's */
-	goflow_activity_show(ex->definition, blamed);
+	if (show)
+		goflow_activity_show(ex->definition, blamed);
 	name(&at->instance, ex, frame, node, attempt);
 	at->losses = goflow_queue_set_driven(&at->instance);
 	if (at->losses >= GOFLOW_MAX_LOSSES)
@@ -321,7 +366,7 @@ wind_up(Position *at)
 		if (at->compensation)
 		{
 			at->node = ex->definition->nodes[at->compensation->node];
-			enter(at, NULL, at->node, -1 - at->compensation->seq % PG_INT16_MAX);
+			enter(at, NULL, at->node, -1 - at->compensation->seq % PG_INT16_MAX, true);
 			if (!ex->is_inline)
 				goflow_session_node_begin(&at->node->settings, false, 0);
 			goflow_compensate_run(ex, at->compensation);
@@ -366,6 +411,7 @@ run_nodes(Position *at, GoflowBudget *budget, bool only_one)
 	while (!(only_one && at->ran == 1) && !ex->must_commit)
 	{
 		GoflowNode *node;
+		TimestampTz previous = at->ended_at;
 
 		CHECK_FOR_INTERRUPTS();
 		if (unlikely(goflow_limit_is_reached(ex)))
@@ -384,7 +430,7 @@ run_nodes(Position *at, GoflowBudget *budget, bool only_one)
 		{
 			bool		is_first = at->frame->now.task == GOFLOW_FRAME_BEGIN && !at->frame->parent;
 
-			enter(at, at->frame, NULL, at->frame->now.task);
+			enter(at, at->frame, NULL, at->frame->now.task, true);
 			do_task(ex, at->frame);
 			leave(at);
 			if (is_first)
@@ -410,13 +456,15 @@ run_nodes(Position *at, GoflowBudget *budget, bool only_one)
 				goflow_limit_check_rest(ex);
 			if (goflow_run(at->frame, node)->is_stepping)
 			{
-				enter(at, at->frame, node, goflow_run(at->frame, node)->attempt);
+				enter(at, at->frame, node, goflow_run(at->frame, node)->attempt, true);
 				step_node(ex, at->frame, node);
 			}
 			else if (may_join(ex, at->frame, node))
 			{
-				enter(at, at->frame, node, Max(goflow_run(at->frame, node)->attempt, 1));
-				at->ended_at = run_node(ex, at->frame, node);
+				bool		bare = is_bare(ex, node);
+
+				enter(at, at->frame, node, Max(goflow_run(at->frame, node)->attempt, 1), !bare);
+				at->ended_at = run_node(ex, at->frame, node, bare, previous);
 			}
 			else
 			{
@@ -576,6 +624,7 @@ goflow_segment_run(GoflowExecution *ex, GoflowBudget *budget)
 				elog(ERROR, "SPI_connect failed");
 			MemoryContextSwitchTo(caller_context);
 			end = run_nodes(&at, budget, ex->careful);
+			goflow_session_fuse_off();
 			if (SPI_finish() != SPI_OK_FINISH)
 				elog(ERROR, "SPI_finish failed");
 			error_context_stack = caller_callback;

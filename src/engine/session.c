@@ -20,7 +20,9 @@
  *
  * The fuse is a timeout of our own.  lock_timeout and statement_timeout raise
  * errors that user code may swallow; here the flag tells, whatever the code
- * did, and the alarm repeats until the node ends.  statement_timeout itself is
+ * did, and the alarm repeats until the node ends.  It goes on to burn for the
+ * nodes that follow in the segment: it is set again when a tenth of it has
+ * burnt, and hurts only who runs code of users.  statement_timeout itself is
  * the role's or the definition's wish; the server arms it for statements of
  * clients only, so it is armed here for each node.
  */
@@ -51,6 +53,7 @@ static TimeoutId node_timeout = MAX_TIMEOUTS;
 static volatile sig_atomic_t timed_out = false;
 static volatile sig_atomic_t fuse_burnt = false;
 static volatile sig_atomic_t may_cancel = false;
+static TimestampTz fuse_lit_at;
 static int	nest_level;
 static int	xact_flags;
 
@@ -61,6 +64,8 @@ static GoflowDefinition *committed = NULL;
 static void
 burn_fuse(void)
 {
+	if (!may_cancel)
+		return;					/* between two nodes */
 	fuse_burnt = true;
 	InterruptPending = true;
 	QueryCancelPending = true;
@@ -178,9 +183,19 @@ goflow_session_holds_advisory_lock(void)
 	return found;
 }
 
-/* Lets cancels in, and sets the alarms; the statement's start is now. */
 static void
-begin_user_code(bool fuse, int64 timeout)
+light_fuse(TimestampTz now)
+{
+	if (get_timeout_active(fuse_timeout) && now >= fuse_lit_at &&
+		now - fuse_lit_at < goflow_fuse * INT64CONST(1000) / 10)
+		return;
+	enable_timeout_every(fuse_timeout, TimestampTzPlusMilliseconds(now, goflow_fuse), goflow_fuse);
+	fuse_lit_at = now;
+}
+
+/* Lets cancels in, and sets the alarms; the code begins now. */
+static void
+begin_user_code(TimestampTz now, bool fuse, int64 timeout)
 {
 	xact_flags = MyXactFlags;
 	goflow_utility_seen = false;
@@ -188,9 +203,9 @@ begin_user_code(bool fuse, int64 timeout)
 	timed_out = false;
 	goflow_session_allow_cancel(true);
 	if (fuse)
-		enable_timeout_every(fuse_timeout,
-							 TimestampTzPlusMilliseconds(GetCurrentStatementStartTimestamp(), goflow_fuse),
-							 goflow_fuse);
+		light_fuse(now);
+	else if (get_timeout_active(fuse_timeout))
+		disable_timeout(fuse_timeout, false);
 	if (timeout > 0)
 		enable_timeout_every(node_timeout, GetCurrentTimestamp() + timeout, TIMEOUT_REPEAT_MS);
 	if (StatementTimeout > 0)
@@ -204,22 +219,51 @@ goflow_session_node_begin(const GoflowSettings *settings, bool fuse, int64 timeo
 	nest_level = NewGUCNestLevel();
 	if (settings)
 		goflow_settings_apply(settings);
-	begin_user_code(fuse, timeout);
+	begin_user_code(GetCurrentStatementStartTimestamp(), fuse, timeout);
+}
+
+/* The timeouts that are one node's. */
+static void
+end_timeouts(void)
+{
+	if (node_timeout != MAX_TIMEOUTS && get_timeout_active(node_timeout))
+		disable_timeout(node_timeout, false);
+	if (get_timeout_active(STATEMENT_TIMEOUT))
+		disable_timeout(STATEMENT_TIMEOUT, true);
+	if (fuse_burnt || timed_out || get_timeout_indicator(STATEMENT_TIMEOUT, true))
+		QueryCancelPending = false;
 }
 
 /*
  * After the node returned, within its subtransaction.  After an error the
- * subtransaction's abort does the same, but for the timeout and the cancels:
+ * subtransaction's abort does the same, but for the timeouts and the cancels:
  * goflow_session_fuse_off() and goflow_session_allow_cancel().
  */
 void
 goflow_session_node_end(void)
 {
-	goflow_session_fuse_off();
+	end_timeouts();
 	goflow_session_allow_cancel(false);
 	AtEOXact_GUC(false, nest_level);
 	PortalHashTableDeleteAll();
 	ResetSequenceCaches();
+}
+
+/*
+ * Around a node that leaves nothing in the session (goflow_node_is_pure()).
+ * What it evaluates cannot see when its statement began.
+ */
+void
+goflow_session_pure_begin(TimestampTz now)
+{
+	begin_user_code(now, true, 0);
+}
+
+void
+goflow_session_pure_end(void)
+{
+	end_timeouts();
+	goflow_session_allow_cancel(false);
 }
 
 void
@@ -227,12 +271,7 @@ goflow_session_fuse_off(void)
 {
 	if (fuse_timeout != MAX_TIMEOUTS && get_timeout_active(fuse_timeout))
 		disable_timeout(fuse_timeout, false);
-	if (node_timeout != MAX_TIMEOUTS && get_timeout_active(node_timeout))
-		disable_timeout(node_timeout, false);
-	if (get_timeout_active(STATEMENT_TIMEOUT))
-		disable_timeout(STATEMENT_TIMEOUT, true);
-	if (fuse_burnt || timed_out || get_timeout_indicator(STATEMENT_TIMEOUT, true))
-		QueryCancelPending = false;
+	end_timeouts();
 }
 
 static void
@@ -260,7 +299,7 @@ goflow_session_detached_begin(const GoflowSettings *settings, int64 timeout)
 	StartTransactionCommand();
 	set_for_session(settings);
 	CommitTransactionCommand();
-	begin_user_code(false, timeout);
+	begin_user_code(GetCurrentStatementStartTimestamp(), false, timeout);
 }
 
 void

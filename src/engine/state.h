@@ -524,6 +524,12 @@ extern void goflow_evaluate_with(GoflowExpr *expr, ParamListInfo params);
 extern bool goflow_node_execute(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
 extern bool goflow_node_may_be_tried(GoflowNode *node);
 
+/*
+ * True if all that the node evaluates is pure, as this transaction has found
+ * before: it needs no settings, sees no clock and leaves nothing.
+ */
+extern bool goflow_node_is_pure(const GoflowNode *node);
+
 /* Column "joined", if the node has one: the results of the nodes before it. */
 extern void goflow_node_set_aggregate(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
 
@@ -611,6 +617,8 @@ extern GoflowDefinition *goflow_session_definition(void);
 extern void goflow_session_transaction_ended(bool is_committed);
 extern void goflow_session_node_begin(const GoflowSettings *settings, bool fuse, int64 timeout);
 extern void goflow_session_node_end(void);
+extern void goflow_session_pure_begin(TimestampTz now);
+extern void goflow_session_pure_end(void);
 extern void goflow_session_detached_begin(const GoflowSettings *settings, int64 timeout);
 extern void goflow_session_detached_end(void);
 extern void goflow_session_fuse_off(void);

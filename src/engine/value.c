@@ -15,10 +15,7 @@
 
 #include "engine/state.h"
 
-#include "access/htup_details.h"
 #include "catalog/pg_type.h"
-#include "executor/executor.h"
-#include "funcapi.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "utils/builtins.h"
@@ -30,6 +27,7 @@
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/numeric.h"
 #include "utils/syscache.h"
 
 typedef struct TypeEntry
@@ -186,53 +184,49 @@ goflow_integer(Oid type, int64 number)
 	return type == INT8OID ? Int64GetDatum(number) : Int32GetDatum((int32) number);
 }
 
-/* An object of named values, each as to_jsonb() makes it. */
-Jsonb *
-goflow_fields_to_jsonb(char **names, Oid *column_types, int n, const Datum *values, const bool *nulls)
+/*
+ * A value as to_jsonb() has it, if its type is one of the commonest: these need
+ * no text on the way.
+ */
+static bool
+simple_json(Oid type, Datum value, JsonbValue *json)
 {
-	TupleDesc	tupdesc = CreateTemplateTupleDesc(n);
-	HeapTuple	tuple;
-	FmgrInfo	to_jsonb;
-	Node	   *arg = (Node *) makeNullConst(RECORDOID, -1, InvalidOid);
+	text	   *string;
 
-	for (int i = 0; i < n; i++)
-		TupleDescInitEntry(tupdesc, i + 1, names[i], column_types[i], -1, 0);
-	tupdesc = BlessTupleDesc(tupdesc);
-	tuple = heap_form_tuple(tupdesc, unconstify(Datum *, values), unconstify(bool *, nulls));
-
-	fmgr_info(F_TO_JSONB, &to_jsonb);
-	fmgr_info_set_expr((Node *) makeFuncExpr(F_TO_JSONB, JSONBOID, list_make1(arg),
-											 InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL),
-					   &to_jsonb);
-	return DatumGetJsonbP(FunctionCall1(&to_jsonb, HeapTupleGetDatum(tuple)));
-}
-
-Jsonb *
-goflow_values_to_jsonb(const GoflowField *fields, int nfields, const Datum *values, const bool *nulls)
-{
-	char	  **names = palloc(nfields * sizeof(char *));
-	Oid		   *column_types = palloc(nfields * sizeof(Oid));
-
-	for (int i = 0; i < nfields; i++)
+	switch (type)
 	{
-		names[i] = fields[i].name;
-		column_types[i] = fields[i].type;
+		case BOOLOID:
+			json->type = jbvBool;
+			json->val.boolean = DatumGetBool(value);
+			return true;
+		case INT2OID:
+		case INT4OID:
+		case INT8OID:
+			json->type = jbvNumeric;
+			json->val.numeric = int64_to_numeric(type == INT8OID ? DatumGetInt64(value) :
+												 type == INT4OID ? DatumGetInt32(value) : DatumGetInt16(value));
+			return true;
+		case TEXTOID:
+		case VARCHAROID:
+			string = DatumGetTextPP(value);
+			json->type = jbvString;
+			json->val.string.val = VARDATA_ANY(string);
+			json->val.string.len = VARSIZE_ANY_EXHDR(string);
+			return json->val.string.len <= JENTRY_OFFLENMASK;	/* else to_jsonb() has an error for it */
+		default:
+			return false;
 	}
-	return goflow_fields_to_jsonb(names, column_types, nfields, values, nulls);
 }
 
 Jsonb *
 goflow_datum_to_jsonb(Oid type, Datum value, bool isnull)
 {
 	FmgrInfo	to_jsonb;
+	JsonbValue	simple = {.type = jbvNull};
 	Node	   *arg;
 
-	if (isnull)
-	{
-		JsonbValue	null = {.type = jbvNull};
-
-		return JsonbValueToJsonb(&null);
-	}
+	if (isnull || simple_json(type, value, &simple))
+		return JsonbValueToJsonb(&simple);
 	if (type == JSONBOID)
 		return DatumGetJsonbP(value);
 	arg = (Node *) makeNullConst(type, -1, InvalidOid);
@@ -255,6 +249,41 @@ push(JsonbParseState **state, JsonbIteratorToken token, Jsonb *json)
 	else
 		JsonbToJsonbValue(json, &value);
 	pushJsonbValue(state, token, &value);
+}
+
+/* An object of named values, each as to_jsonb() makes it. */
+Jsonb *
+goflow_fields_to_jsonb(char **names, Oid *column_types, int n, const Datum *values, const bool *nulls)
+{
+	JsonbParseState *state = NULL;
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	for (int i = 0; i < n; i++)
+	{
+		JsonbValue	json = {.type = jbvString,.val.string = {.len = strlen(names[i]),.val = names[i]}};
+
+		pushJsonbValue(&state, WJB_KEY, &json);
+		json.type = jbvNull;
+		if (nulls[i] || simple_json(column_types[i], values[i], &json))
+			pushJsonbValue(&state, WJB_VALUE, &json);
+		else
+			push(&state, WJB_VALUE, goflow_datum_to_jsonb(column_types[i], values[i], false));
+	}
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
+
+Jsonb *
+goflow_values_to_jsonb(const GoflowField *fields, int nfields, const Datum *values, const bool *nulls)
+{
+	char	  **names = palloc(nfields * sizeof(char *));
+	Oid		   *column_types = palloc(nfields * sizeof(Oid));
+
+	for (int i = 0; i < nfields; i++)
+	{
+		names[i] = fields[i].name;
+		column_types[i] = fields[i].type;
+	}
+	return goflow_fields_to_jsonb(names, column_types, nfields, values, nulls);
 }
 
 Jsonb *

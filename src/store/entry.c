@@ -65,6 +65,22 @@ make_texts(Datum *values, bool *nulls, int n)
 	return construct_md_array(values, nulls, 1, &n, &lower, TEXTOID, -1, false, TYPALIGN_INT);
 }
 
+static ArrayType *
+make_ints(const int32 *numbers, int n)
+{
+	Size		size = ARR_OVERHEAD_NONULLS(1) + n * sizeof(int32);
+	ArrayType  *array = palloc(size);
+
+	SET_VARSIZE(array, size);
+	array->ndim = 1;
+	array->dataoffset = 0;
+	array->elemtype = INT4OID;
+	ARR_DIMS(array)[0] = n;
+	ARR_LBOUND(array)[0] = 1;
+	memcpy(ARR_DATA_PTR(array), numbers, n * sizeof(int32));
+	return array;
+}
+
 /* Bytes that the columns of an entry take up in an array. */
 static Size
 size_of_columns(const GoflowNodeRow *entry)
@@ -103,13 +119,13 @@ set_first(const GoflowNodeRow *entry, Datum *values, bool *nulls)
 /* Appends the facts of an entry; told: the last one before it that told its frame, or NULL. */
 static int
 set_facts(const GoflowNodeRow *entry, int place, TimestampTz start, const GoflowNodeRow *told,
-		  Datum *facts)
+		  int32 *facts)
 {
 	int64		frame_at = entry->frame_at - start;
 	int			n = 1;
 	int			bits = 0;
 
-#define PUT(bit, number) (bits |= (bit), facts[n++] = Int32GetDatum(number))
+#define PUT(bit, number) (bits |= (bit), facts[n++] = (number))
 	if (place > 0 && entry->end_seq >= 0)
 		PUT(FACT_END, entry->end_seq);
 	if (place > 0 && entry->total > 0)
@@ -130,7 +146,7 @@ set_facts(const GoflowNodeRow *entry, int place, TimestampTz start, const Goflow
 			PUT(FACT_FRAME_AT, (int32) (frame_at >> 32));
 	}
 #undef PUT
-	facts[0] = Int32GetDatum(place << FACT_BITS | bits);
+	facts[0] = place << FACT_BITS | bits;
 	return bits == 0 ? 0 : n;
 }
 
@@ -206,10 +222,10 @@ int
 goflow_entries_pack(GoflowNodeRow **entries, int nentries, Datum *values, bool *nulls)
 {
 	const GoflowNodeRow *first = entries[0];
-	Datum		more[MAX_ENTRIES * ENTRY_NUMBERS];
+	int32		more[MAX_ENTRIES * ENTRY_NUMBERS];
 	Datum		outputs[MAX_OUTPUTS];
 	bool		output_nulls[MAX_OUTPUTS];
-	Datum		facts[MAX_ENTRIES * MAX_FACTS];
+	int32		facts[MAX_ENTRIES * MAX_FACTS];
 	int			nfacts;
 	const GoflowNodeRow *told = first->parent >= 0 ? first : NULL;
 	int			noutputs = 0;
@@ -221,7 +237,7 @@ goflow_entries_pack(GoflowNodeRow **entries, int nentries, Datum *values, bool *
 	for (; n < Min(nentries, MAX_ENTRIES) && may_follow(entries[n], first); n++)
 	{
 		const GoflowNodeRow *entry = entries[n];
-		Datum	   *numbers = &more[(n - 1) * ENTRY_NUMBERS];
+		int32	   *numbers = &more[(n - 1) * ENTRY_NUMBERS];
 
 		if (bytes + (n * ENTRY_NUMBERS + nfacts + MAX_FACTS) * sizeof(int32) > MAX_BYTES)
 			break;
@@ -235,23 +251,20 @@ goflow_entries_pack(GoflowNodeRow **entries, int nentries, Datum *values, bool *
 			memcpy(output_nulls + noutputs, entry->column_nulls, entry->ncolumns * sizeof(bool));
 			noutputs += entry->ncolumns;
 		}
-		numbers[ENTRY_FRAME] = Int32GetDatum(entry->frame);
-		numbers[ENTRY_NODE] = Int32GetDatum((uint16) entry->node | (int32) entry->attempt << 16);
-		numbers[ENTRY_STATE] = Int32GetDatum((uint8) entry->state | (entry->port + 1) << 8);
-		numbers[ENTRY_SEQ] = Int32GetDatum(entry->seq);
-		numbers[ENTRY_START] = Int32GetDatum((int32) (entry->started_at - first->started_at));
-		numbers[ENTRY_DURATION] = Int32GetDatum(entry->duration);
-		numbers[ENTRY_OUTPUTS] = Int32GetDatum(noutputs);
+		numbers[ENTRY_FRAME] = entry->frame;
+		numbers[ENTRY_NODE] = (uint16) entry->node | (int32) entry->attempt << 16;
+		numbers[ENTRY_STATE] = (uint8) entry->state | (entry->port + 1) << 8;
+		numbers[ENTRY_SEQ] = entry->seq;
+		numbers[ENTRY_START] = (int32) (entry->started_at - first->started_at);
+		numbers[ENTRY_DURATION] = entry->duration;
+		numbers[ENTRY_OUTPUTS] = noutputs;
 		nfacts += set_facts(entry, n, first->started_at, told, facts + nfacts);
 		if (entry->parent >= 0)
 			told = entry;
 	}
-	SET_OR_NULL(Anum_journal_facts, nfacts > 0,
-				PointerGetDatum(construct_array(facts, nfacts, INT4OID, sizeof(int32), true,
-												TYPALIGN_INT)));
+	SET_OR_NULL(Anum_journal_facts, nfacts > 0, PointerGetDatum(make_ints(facts, nfacts)));
 	SET_OR_NULL(Anum_journal_more, n > 1,
-				PointerGetDatum(construct_array(more, (n - 1) * ENTRY_NUMBERS, INT4OID,
-												sizeof(int32), true, TYPALIGN_INT)));
+				PointerGetDatum(make_ints(more, (n - 1) * ENTRY_NUMBERS)));
 	SET_OR_NULL(Anum_journal_outputs, noutputs > 0,
 				PointerGetDatum(make_texts(outputs, output_nulls, noutputs)));
 	return n;

@@ -270,7 +270,8 @@ goflow_execution_write(List *rows)
 		to_values(row, values, nulls);
 		if (row->stored)
 			goflow_writer_update(&writer, &row->tid,
-								 heap_form_tuple(RelationGetDescr(writer.rel), values, nulls));
+								 heap_form_tuple(RelationGetDescr(writer.rel), values, nulls),
+								 row->finished_at != 0);
 		else
 			goflow_writer_insert(&writer, values, nulls);
 	}

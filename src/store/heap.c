@@ -1,6 +1,6 @@
 /*
  * heap.c
- *		Reading and writing goflow's tables without SQL.
+ *		Writing goflow's tables without SQL.
  *
  * A journal row costs a quarter of an INSERT through SPI this way.  The price:
  * nothing but the indexes is maintained here.  Defaults, CHECK and NOT NULL
@@ -23,7 +23,6 @@
 #include "executor/executor.h"
 #include "executor/tuptable.h"
 #include "miscadmin.h"
-#include "utils/fmgroids.h"
 #include "utils/snapmgr.h"
 
 #include "store/store.h"
@@ -53,9 +52,8 @@ static const struct
 	{"task", Natts_task}
 };
 
-/* A column more or less, by whomever, would make nonsense of all values. */
-static Relation
-open_table(const char *name, LOCKMODE lock)
+Relation
+goflow_table_open(const char *name, LOCKMODE lock)
 {
 	Relation	rel = table_open(goflow_relation(name), lock);
 	int			natts = RelationGetDescr(rel)->natts;
@@ -83,6 +81,7 @@ typedef struct GoflowWriterState
 	List	   *indexes;
 	EState	   *estate;
 	ResultRelInfo *rri;
+	TupleDesc	tupdesc;		/* a copy: the table's own is the subtransaction's */
 	TupleTableSlot **slots;
 	int			nslots;
 } GoflowWriterState;
@@ -109,6 +108,7 @@ make_state(GoflowWriterState *state, Relation rel)
 
 	state->relid = RelationGetRelid(rel);
 	state->indexes = NIL;
+	state->tupdesc = CreateTupleDescCopy(RelationGetDescr(rel));
 	state->nslots = 0;
 	state->slots = palloc(WRITER_SLOTS * sizeof(TupleTableSlot *));
 	state->estate = CreateExecutorState();
@@ -158,7 +158,7 @@ get_state(const char *table, Relation rel)
 void
 goflow_writer_open(GoflowWriter *writer, const char *table)
 {
-	writer->rel = open_table(table, RowExclusiveLock);
+	writer->rel = goflow_table_open(table, RowExclusiveLock);
 	writer->state = get_state(table, writer->rel);
 	writer->estate = writer->state->estate;
 	writer->rri = writer->state->rri;
@@ -198,12 +198,10 @@ next_slot(GoflowWriter *writer)
 		flush(writer);
 	if (writer->nused == state->nslots)
 	{
-		/* with a copy of the descriptor: the table's own is this subtransaction's */
 		MemoryContext old = MemoryContextSwitchTo(state->context);
-		TupleDesc	tupdesc = CreateTupleDescCopy(RelationGetDescr(writer->rel));
 
 		state->slots[state->nslots++] =
-			MakeSingleTupleTableSlot(tupdesc, table_slot_callbacks(writer->rel));
+			MakeSingleTupleTableSlot(state->tupdesc, table_slot_callbacks(writer->rel));
 		MemoryContextSwitchTo(old);
 	}
 	return state->slots[writer->nused];
@@ -236,9 +234,8 @@ goflow_writer_insert_at(GoflowWriter *writer, const Datum *values, const bool *n
 	writer->nused = 0;
 }
 
-/* Replaces a row that nobody else may change at this time; *tid is its new place afterwards. */
 void
-goflow_writer_update(GoflowWriter *writer, ItemPointer tid, HeapTuple tuple)
+goflow_writer_update(GoflowWriter *writer, ItemPointer tid, HeapTuple tuple, bool is_last)
 {
 	TupleTableSlot *slot;
 	GoflowUpdateIndexes update_indexes;
@@ -248,7 +245,7 @@ goflow_writer_update(GoflowWriter *writer, ItemPointer tid, HeapTuple tuple)
 	ExecForceStoreHeapTuple(tuple, slot, false);
 	simple_table_tuple_update(writer->rel, tid, slot, GetActiveSnapshot(), &update_indexes);
 	if (goflow_must_update_indexes(update_indexes))
-		goflow_exec_insert_index_tuples(writer->rri, slot, writer->estate, true,
+		goflow_exec_insert_index_tuples(writer->rri, slot, writer->estate, !is_last,
 										goflow_only_summarizing(update_indexes));
 	*tid = slot->tts_tid;
 	ExecClearTuple(slot);
@@ -270,7 +267,7 @@ goflow_writer_modify(GoflowWriter *writer, ItemPointer tid, const Datum *values,
 	ExecClearTuple(slot);
 	goflow_writer_update(writer, tid,
 						 heap_modify_tuple(old, RelationGetDescr(writer->rel), (Datum *) values,
-										   (bool *) nulls, (bool *) replaced));
+										   (bool *) nulls, (bool *) replaced), true);
 }
 
 void
@@ -290,139 +287,6 @@ goflow_writer_close(GoflowWriter *writer)
 	if (!LocalTransactionIdIsValid(state->lxid))
 		MemoryContextDelete(state->context);
 	table_close(writer->rel, NoLock);
-}
-
-/* What scans see between goflow_scan_hold() and goflow_scan_release(); NULL: the present. */
-static Snapshot held_snapshot = NULL;
-
-void
-goflow_scan_hold(void)
-{
-	held_snapshot = RegisterSnapshot(GetLatestSnapshot());
-}
-
-void
-goflow_scan_release(void)
-{
-	UnregisterSnapshot(held_snapshot);
-	held_snapshot = NULL;
-}
-
-void
-goflow_scan_begin(GoflowScan *scan, const char *table, const char *index,
-				  const pg_uuid_t *execution_id)
-{
-	Datum		key = UUIDPGetDatum(execution_id);
-
-	goflow_scan_begin_key(scan, table, index, 1, &key);
-}
-
-static void
-begin_scan(GoflowScan *scan, const char *table, const char *index, int nkeys, const Datum *keys,
-		   bool below)
-{
-	ScanKeyData scankeys[INDEX_MAX_KEYS];
-
-	scan->rel = open_table(table, AccessShareLock);
-	scan->index = index_open(goflow_relation(index), AccessShareLock);
-	scan->snapshot = RegisterSnapshot(held_snapshot ? held_snapshot : GetLatestSnapshot());
-	for (int i = 0; i < nkeys; i++)
-	{
-		AttrNumber	attnum = scan->index->rd_index->indkey.values[i];
-		RegProcedure equal;
-
-		switch (TupleDescAttr(RelationGetDescr(scan->rel), attnum - 1)->atttypid)
-		{
-			case UUIDOID:
-				equal = F_UUID_EQ;
-				break;
-			case INT2OID:
-				equal = F_INT2EQ;
-				break;
-			case INT4OID:
-				equal = F_INT4EQ;
-				break;
-			case OIDOID:
-				equal = F_OIDEQ;
-				break;
-			case TEXTOID:
-				equal = F_TEXTEQ;
-				break;
-			default:
-				equal = F_INT8EQ;
-				break;
-		}
-		ScanKeyEntryInitialize(&scankeys[i], 0, attnum, BTEqualStrategyNumber, InvalidOid,
-							   scan->index->rd_indcollation[i], equal, keys[i]);
-	}
-	if (below)
-	{
-		scankeys[nkeys - 1].sk_strategy = BTLessStrategyNumber;
-		fmgr_info(F_INT4LT, &scankeys[nkeys - 1].sk_func);
-	}
-	scan->scan = systable_beginscan_ordered(scan->rel, scan->index, scan->snapshot, nkeys, scankeys);
-}
-
-void
-goflow_scan_begin_key(GoflowScan *scan, const char *table, const char *index,
-					  int nkeys, const Datum *keys)
-{
-	begin_scan(scan, table, index, nkeys, keys, false);
-}
-
-void
-goflow_scan_begin_below(GoflowScan *scan, const char *table, const char *index,
-						int nkeys, const Datum *keys)
-{
-	begin_scan(scan, table, index, nkeys, keys, true);
-}
-
-HeapTuple
-goflow_scan_next(GoflowScan *scan)
-{
-	return systable_getnext_ordered(scan->scan, ForwardScanDirection);
-}
-
-HeapTuple
-goflow_scan_previous(GoflowScan *scan)
-{
-	return systable_getnext_ordered(scan->scan, BackwardScanDirection);
-}
-
-void
-goflow_scan_end(GoflowScan *scan)
-{
-	systable_endscan_ordered(scan->scan);
-	UnregisterSnapshot(scan->snapshot);
-	index_close(scan->index, AccessShareLock);
-	table_close(scan->rel, AccessShareLock);
-}
-
-List *
-goflow_scan_rows(const char *table, const char *index, int nkeys, const Datum *keys,
-				 void *(*read) (HeapTuple tuple, const Datum *values, const bool *nulls))
-{
-	GoflowScan	scan;
-	HeapTuple	tuple;
-	TupleDesc	tupdesc;
-	Datum	   *values;
-	bool	   *nulls;
-	List	   *rows = NIL;
-
-	goflow_scan_begin_key(&scan, table, index, nkeys, keys);
-	tupdesc = RelationGetDescr(scan.rel);
-	values = palloc(tupdesc->natts * sizeof(Datum));
-	nulls = palloc(tupdesc->natts * sizeof(bool));
-	while (HeapTupleIsValid(tuple = goflow_scan_next(&scan)))
-	{
-		CHECK_FOR_INTERRUPTS();
-		heap_deform_tuple(tuple, tupdesc, values, nulls);
-		rows = lappend(rows, read(tuple, values, nulls));
-	}
-	pfree(values);
-	pfree(nulls);
-	goflow_scan_end(&scan);
-	return rows;
 }
 
 void

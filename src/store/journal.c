@@ -280,7 +280,7 @@ write_pending(List *rows, List *ended)
 		SET_OR_NULL(Anum_pending_error, row->error != NULL, JsonbPGetDatum(row->error));
 		if (row->stored)
 			goflow_writer_update(&writer, &row->tid,
-								 heap_form_tuple(RelationGetDescr(writer.rel), values, nulls));
+								 heap_form_tuple(RelationGetDescr(writer.rel), values, nulls), false);
 		else
 			goflow_writer_insert_at(&writer, values, nulls, &row->tid);
 		row->stored = true;
@@ -315,7 +315,7 @@ write_frames(List *rows, List *ended, void (*stored) (GoflowFrameRow *row))
 		SET_OR_NULL(Anum_frame_counters, row->counters != NULL, PointerGetDatum(row->counters));
 		if (row->stored)
 			goflow_writer_update(&writer, &row->tid,
-								 heap_form_tuple(RelationGetDescr(writer.rel), values, nulls));
+								 heap_form_tuple(RelationGetDescr(writer.rel), values, nulls), false);
 		else
 			goflow_writer_insert_at(&writer, values, nulls, &row->tid);
 		row->stored = true;
@@ -350,7 +350,7 @@ write_compensations(List *rows)
 		SET_OR_NULL(Anum_compensation_error, row->error != NULL, JsonbPGetDatum(row->error));
 		if (row->stored)
 			goflow_writer_update(&writer, &row->tid,
-								 heap_form_tuple(RelationGetDescr(writer.rel), values, nulls));
+								 heap_form_tuple(RelationGetDescr(writer.rel), values, nulls), false);
 		else
 			goflow_writer_insert_at(&writer, values, nulls, &row->tid);
 		row->stored = true;

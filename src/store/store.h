@@ -178,11 +178,19 @@ extern bool goflow_start_key_insert(const char *workflow, Oid role, const char *
  */
 extern void goflow_indexes_open(struct ResultRelInfo *rri, List **indexes);
 
-/* ---- heap.c ---- */
+/* ---- scan.c ---- */
 
 /* What is read between the two is of one moment; the second also after an error. */
 extern void goflow_scan_hold(void);
 extern void goflow_scan_release(void);
+
+/*
+ * Between the two, scans outside of subtransactions stay open to be used
+ * again: by who reads many executions in one transaction.  After an error
+ * there is nothing to close.
+ */
+extern void goflow_scans_keep(void);
+extern void goflow_scans_close(void);
 
 /* ---- journal.c: what a driver writes, buffered ---- */
 typedef struct GoflowNodeRow

@@ -296,13 +296,24 @@ extern void goflow_writer_open(GoflowWriter *writer, const char *table);
 extern void goflow_writer_insert(GoflowWriter *writer, const Datum *values, const bool *nulls);
 extern void goflow_writer_insert_at(GoflowWriter *writer, const Datum *values, const bool *nulls,
 									ItemPointer tid);
-extern void goflow_writer_update(GoflowWriter *writer, ItemPointer tid, HeapTuple tuple);
+
+/*
+ * Replaces a row that nobody else may change at this time; *tid is its new
+ * place afterwards.  is_last: more versions of it are not to be expected, so
+ * that it does not pay to look in a full index for some that nobody sees.
+ */
+extern void goflow_writer_update(GoflowWriter *writer, ItemPointer tid, HeapTuple tuple, bool is_last);
 
 /* The same with some columns replaced; what is stored out of line stays where it is. */
 extern void goflow_writer_modify(GoflowWriter *writer, ItemPointer tid, const Datum *values,
 								 const bool *nulls, const bool *replaced);
 extern void goflow_writer_delete(GoflowWriter *writer, ItemPointer tid);
 extern void goflow_writer_close(GoflowWriter *writer);
+
+/* A table by its name; a column more or less, by whomever, would make nonsense of all values: an error. */
+extern Relation goflow_table_open(const char *name, LOCKMODE lock);
+
+/* ---- scan.c ---- */
 
 /*
  * Reads the rows of one execution by its primary key, in the key's order, as
@@ -314,6 +325,7 @@ typedef struct GoflowScan
 	Relation	index;
 	struct SysScanDescData *scan;
 	struct SnapshotData *snapshot;
+	struct GoflowKeptScan *kept;	/* it goes on to be there, or NULL */
 } GoflowScan;
 
 extern void goflow_scan_begin(GoflowScan *scan, const char *table, const char *index,
