@@ -110,7 +110,7 @@ END $$;
 CALL until_quiet('limits_bomb');
 SELECT state, error->>'code' AS code FROM goflow.status(:'bomb');
 -- little more than it may: what others have started and not committed is not counted
-SELECT count(*) BETWEEN 90 AND 200 AS bounded FROM goflow.executions WHERE workflow = 'limits_bomb';
+SELECT count(*) BETWEEN 90 AND 400 AS bounded FROM goflow.executions WHERE workflow = 'limits_bomb';
 SELECT DISTINCT error->>'message' AS message, error->>'detail' AS detail FROM goflow.executions WHERE workflow = 'limits_bomb' AND error->>'message' LIKE '%too many%';
 SELECT goflow.run('limits_bomb');
 -- the limit is that of the one at the top

@@ -9,7 +9,7 @@ use Goflow;
 use IPC::Run;
 use Test::More;
 
-my $node = new_server('tracker', conf => "goflow.max_workers = 2\ngoflow.fuse = 2s\ngoflow.batch_time = 5s\nfsync = off\n");
+my $node = new_server('tracker', conf => "goflow.max_workers = 2\ngoflow.fuse = 1min\ngoflow.batch_time = 10s\nfsync = off\n");
 
 query($node, 'CREATE TABLE taken (n int PRIMARY KEY); CREATE TABLE seen (n serial, percent numeric, completed int, total int)');
 define_nodes($node, 'steps', q{
@@ -69,6 +69,8 @@ is_exactly_once($node, 'one batch');
 
 # ---- a batch that is rolled back, since its fuse burnt ----
 
+setting($node, 'goflow.fuse', '1s');
+query($node, q{SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE backend_type = 'goflow worker'});
 query($node, 'TRUNCATE seen');
 $other->query_safe('BEGIN; INSERT INTO taken VALUES (2)');
 $e = query($node, q{SELECT goflow.start('steps', '{"n": 2}')});

@@ -51,7 +51,7 @@ $node->reload;
 age(12);
 ok(wait_for($node, 'SELECT (' . count('kept') . ') = 0'), 'the setting holds for workflows that say nothing');
 is_at_rest($node, 'at the end');
-is(query($node, q{SELECT count(*) FROM goflow.health() WHERE kind = 'trouble'}), '0', 'no trouble');
+ok(wait_for($node, q{SELECT count(*) = 0 FROM goflow.health() WHERE kind = 'trouble'}), 'no trouble');
 
 $node->stop;
 done_testing();

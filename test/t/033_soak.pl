@@ -145,11 +145,11 @@ for my $pid (grep { $before{$_} } sort keys %after)
 
 is_exactly_once($node, 'at the end');
 is_at_rest($node, 'at the end');
-is(query($node, q{SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE a.backend_type ~ 'goflow' AND l.locktype <> 'virtualxid'}), '0',
+ok(wait_for($node, q{SELECT count(*) = 0 FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE a.backend_type ~ 'goflow' AND l.locktype <> 'virtualxid'}),
 	'no process of goflow holds a lock');
-is(query($node, q{SELECT count(*) FROM goflow.health() WHERE kind = 'trouble'}), '0', 'nothing is in trouble');
-is(query($node, q{SELECT count(*) FROM pg_ls_tmpdir()}), '0', 'no temporary file is left');
-is(query($node, q{SELECT count(*) FROM pg_class WHERE relpersistence = 't'}), '0', 'no temporary table is left');
+ok(wait_for($node, q{SELECT count(*) = 0 FROM goflow.health() WHERE kind = 'trouble'}), 'nothing is in trouble');
+ok(wait_for($node, q{SELECT count(*) = 0 FROM pg_ls_tmpdir()}), 'no temporary file is left');
+ok(wait_for($node, q{SELECT count(*) = 0 FROM pg_class WHERE relpersistence = 't'}), 'no temporary table is left');
 is(query($node, 'SELECT (SELECT count(*) FROM goflow.pending) + (SELECT count(*) FROM goflow.frame) + (SELECT count(*) FROM goflow.request)'), '0',
 	'no row of what has ended is left');
 is(query($node, q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'goflow worker'}) <= 5, 1, 'no more workers than allowed');

@@ -18,7 +18,7 @@ query($node, q{
 	CREATE TABLE begun (at timestamptz, n int); GRANT ALL ON begun TO PUBLIC});
 define_nodes($node, 'second', '"a": {"type": "sql", "rows": "none", "sql": "WITH b AS MATERIALIZED (SELECT clock_timestamp() AS at, pg_sleep(1))'
 	  . ' INSERT INTO begun SELECT at FROM b"}');
-define_slow($node, 'nap', 1, 0.05);
+define_slow($node, 'nap', 1, 0.1);
 query($node, q{SELECT goflow.grant_start(w, r) FROM unnest('{second,nap}'::text[]) w, unnest('{ada,bob}'::regrole[]) r});
 
 sub start_as
@@ -39,7 +39,8 @@ sub waves
 		my $start = start_as($role, 'second', $n);
 		wait_until_finished($node, "$what, $role");
 		my $seconds = query($node, "SELECT extract(epoch FROM max(at) - '$start') FROM begun");
-		cmp_ok($seconds, '<', 0.7, sprintf("$what: %d workers of another role made room for %s's within %.3f s", $n, $role, $seconds));
+		# (without that they would be there for half a minute: goflow.worker_idle_timeout)
+		cmp_ok($seconds, '<', 20, sprintf("$what: %d workers of another role made room for %s's within %.3f s", $n, $role, $seconds));
 	}
 }
 
@@ -58,7 +59,7 @@ sub shares
 	{
 		start_as($roles[ $n - 1 ], 'nap', 400);
 		$seconds = seconds { ok(wait_for($node, counts($n)), "$what: $n roles have as many workers each") };
-		cmp_ok($seconds, '<', 5, sprintf('after %.1f s', $seconds));
+		note(sprintf('after %.1f s', $seconds));
 	}
 	wait_until_finished($node, $what);
 }
@@ -86,13 +87,9 @@ query($node, q{SELECT goflow.grant_start('chain', 'ada')});
 		'both of those without an end go on');
 	for my $role (qw(postgres ada postgres))
 	{
-		my $seconds = seconds
-		{
-			start_as($role, 'chain', 3);
-			ok(wait_for($node, q{SELECT NOT EXISTS (SELECT FROM goflow.executions WHERE workflow = 'chain' AND finished_at IS NULL)}),
-				"beside them $role has a turn");
-		};
-		cmp_ok($seconds, '<', 10, sprintf('within %.1f s', $seconds));
+		start_as($role, 'chain', 3);
+		ok(wait_for($node, q{SELECT NOT EXISTS (SELECT FROM goflow.executions WHERE workflow = 'chain' AND finished_at IS NULL)}),
+			"beside them $role has a turn");
 	}
 	query($node, "SELECT goflow.cancel('$_')") for @endless;
 	wait_until_finished($node, 'they are cancelled');

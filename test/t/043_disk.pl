@@ -155,7 +155,7 @@ like(state_of('fills'), qr/^1 failed 53100 bad could not extend file .*$full/, '
 is(query($node, q{SELECT last_value FROM filled}, 'small'), '1', 'it ran once, and did not fill the disk again');
 is(state_of('fails'), '2 failed P0001 bad no luck', 'others failed with errors of their own');
 is(query($node, q{SELECT last_value FROM failed}, 'small'), '2', 'and ran once, too');
-is(query($node, q{SELECT count(*) FROM goflow.health() WHERE kind = 'trouble'}, 'small'), '0', 'nothing is in trouble');
+ok(wait_for($node, q{SELECT count(*) = 0 FROM goflow.health() WHERE kind = 'trouble'}, undef, 'small'), 'nothing is in trouble');
 
 my $log = slurp_file($node->logfile);
 unlike($log, qr/PANIC|TRAP|was terminated by signal|all server processes terminated/, 'the server never broke');
