@@ -394,11 +394,13 @@ sub there_and_back
 {
 	my ($self, $who, $name, $version) = @_;
 
-	$self->ask(kind => 'script()', who => $who, sql => 'SELECT goflow.script($1)', parameters => [$name], own => 1, then => sub {
+	# what the session has otherwise is set there; others' statements may come between
+	my $reset = join(' ', map { "RESET $_;" } qw(search_path DateStyle IntervalStyle TimeZone));
+
+	$self->ask(kind => 'script()', who => $who, sql => "$reset SELECT goflow.script('$name')", own => 1, then => sub {
 			my ($script) = @_;
 			return if $script->{code};
-			my $reset = join(' ', map { "RESET $_;" } qw(search_path DateStyle IntervalStyle TimeZone));    # it may set them
-			my %ask = (kind => 'define() by script()', who => $who, sql => "$script->{rows}[0][0] $reset", own => 1, input => $self->{input});
+			my %ask = (kind => 'define() by script()', who => $who, sql => "$reset $script->{rows}[0][0] $reset", own => 1, input => $self->{input});
 
 			$self->ask(%ask, then => sub {
 					my ($again) = @_;

@@ -41,7 +41,8 @@ define_nodes($node, 'delayed', '"d": {"type": "delay", "for": "interval \'2 s\'"
 start_many($node, 'delayed', 20);
 start_many($node, 'slow', 20);
 become_older();
-$node->restart('immediate');
+$node->stop('immediate');
+$node->start;
 my ($status, $output, $error) = $node->psql('postgres', "\\set VERBOSITY verbose\nSELECT goflow.start('chain')");
 like($error, qr/WF119: .*has version 0\.0\.9 in this database, but its library has version 0\.1\.0/, 'an error says it');
 like($error, qr/ALTER EXTENSION goflow UPDATE/, 'and what to do');
