@@ -55,5 +55,13 @@ SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND relation = 'order
 COMMIT;
 SELECT goflow.validate(NULL);
 
+-- A mistake that is everywhere in a large definition: every problem is there, but
+-- names are not compared for ever, so the last ones have no suggestion.
+SELECT count(*) AS problems, count(*) FILTER (WHERE hint = 'Did you mean "' || replace(node, 'n', 'm') || '"?') AS suggestions,
+  count(DISTINCT hint) FILTER (WHERE hint !~ 'mean') AS others
+FROM (SELECT jsonb_object_agg('n' || i, jsonb_build_object('type', 'notify', 'channel', 'c', 'after', 'mm' || i)) ||
+             jsonb_object_agg('m' || i, '{"type": "notify", "channel": "c"}'::jsonb) AS nodes FROM generate_series(1000, 1999) i) d,
+  goflow.validate(jsonb_build_object('nodes', nodes));
+
 SET client_min_messages = warning;
 DROP SCHEMA validate_test CASCADE;

@@ -40,7 +40,7 @@ raise_unknown_signal(GoflowDefinition *definition, const char *name)
 {
 	GoflowNearest nearest;
 
-	goflow_nearest_begin(&nearest, name);
+	goflow_nearest_begin(&nearest, definition, name);
 	for (int i = 0; i < definition->nnodes; i++)
 		if (definition->nodes[i]->type == GOFLOW_TYPE_SIGNAL)
 			goflow_nearest_offer(&nearest, definition->nodes[i]->signal_name);

@@ -535,6 +535,7 @@ struct GoflowDefinition
 	GoflowSettings settings;
 
 	char	   *activity;		/* as a node's */
+	int			ncompared;		/* names, for suggestions */
 };
 
 /* ---- report.c: problems ---- */
@@ -568,15 +569,19 @@ extern GoflowProblem *goflow_report_warning(GoflowReport *report, int code, cons
 extern void goflow_problem_detail(GoflowProblem *problem, const char *format,...) pg_attribute_printf(2, 3);
 extern void goflow_problem_hint(GoflowProblem *problem, const char *format,...) pg_attribute_printf(2, 3);
 
-/* The closest of some names to one that is wrong, for hints. */
+/*
+ * The closest of some names to one that is wrong, for hints.  In all of a
+ * definition only so many are compared: beyond that there is none.
+ */
 typedef struct GoflowNearest
 {
+	GoflowDefinition *definition;
 	const char *wanted;
 	const char *best;			/* or NULL */
 	int			distance;
 } GoflowNearest;
 
-extern void goflow_nearest_begin(GoflowNearest *nearest, const char *wanted);
+extern void goflow_nearest_begin(GoflowNearest *nearest, GoflowDefinition *definition, const char *wanted);
 extern void goflow_nearest_offer(GoflowNearest *nearest, const char *candidate);
 
 /* Raises the report's first error, with its position at the right character; warnings as WARNING. */

@@ -24,25 +24,22 @@
 #define MAX_CHAIN 50
 
 static int
-find_port(const GoflowNode *node, const char *name, GoflowNearest *nearest)
+find_port(const GoflowNode *node, const char *name)
 {
-	goflow_nearest_begin(nearest, name);
 	for (int i = 0; i < node->nports; i++)
-	{
 		if (strcmp(node->ports[i], name) == 0)
 			return i;
-		goflow_nearest_offer(nearest, node->ports[i]);
-	}
 	return -1;
 }
 
 static void
 report_unknown_port(const GoflowNode *node, const GoflowDependency *dependency,
-					const GoflowNode *from, const GoflowNearest *nearest, GoflowReport *report)
+					const GoflowNode *from, GoflowReport *report)
 {
 	GoflowProblem *problem =
 		goflow_report_error(report, ERRCODE_GOFLOW_UNKNOWN_PORT, node->path, dependency->key,
 							"node \"%s\" has no port \"%s\"", from->id, dependency->port);
+	GoflowNearest nearest;
 	StringInfoData list;
 
 	if (from->nports == 0)
@@ -52,10 +49,14 @@ report_unknown_port(const GoflowNode *node, const GoflowDependency *dependency,
 		return;
 	}
 	initStringInfo(&list);
+	goflow_nearest_begin(&nearest, from->definition, dependency->port);
 	for (int i = 0; i < from->nports; i++)
+	{
+		goflow_nearest_offer(&nearest, from->ports[i]);
 		appendStringInfo(&list, "%s\"%s\"", i > 0 ? ", " : "", from->ports[i]);
-	if (nearest->best)
-		goflow_problem_hint(problem, "Did you mean \"%s:%s\"?", from->id, nearest->best);
+	}
+	if (nearest.best)
+		goflow_problem_hint(problem, "Did you mean \"%s:%s\"?", from->id, nearest.best);
 	else
 		goflow_problem_hint(problem, "Its ports are %s.", list.data);
 }
@@ -73,7 +74,7 @@ find_source(GoflowBody *body, const GoflowNode *node, const GoflowDependency *de
 	problem = goflow_report_error(report, ERRCODE_GOFLOW_MISSING_DEPENDENCY, node->path,
 								  dependency->key, "node \"%s\" comes after \"%s\", which does not exist",
 								  node->id, dependency->id);
-	goflow_nearest_begin(&nearest, dependency->id);
+	goflow_nearest_begin(&nearest, body->definition, dependency->id);
 	for (int i = 0; i < body->nnodes; i++)
 		goflow_nearest_offer(&nearest, body->by_id[i]->id);
 	if (nearest.best)
@@ -98,7 +99,6 @@ make_edges(GoflowBody *body, GoflowNode *node, GoflowReport *report)
 	{
 		GoflowDependency *dependency = lfirst(lc);
 		GoflowNode *from = find_source(body, node, dependency, report);
-		GoflowNearest nearest;
 		int			port = -1;
 		bool		is_double = false;
 
@@ -109,11 +109,11 @@ make_edges(GoflowBody *body, GoflowNode *node, GoflowReport *report)
 		}
 		if (dependency->port)
 		{
-			port = find_port(from, dependency->port, &nearest);
+			port = find_port(from, dependency->port);
 
 			/* the ports of a broken node are not all known */
 			if (port < 0 && !from->is_broken)
-				report_unknown_port(node, dependency, from, &nearest, report);
+				report_unknown_port(node, dependency, from, report);
 		}
 		for (int i = 0; i < node->nin && (port >= 0 || dependency->port == NULL); i++)
 			is_double |= node->in[i].from == from && node->in[i].port == port;
@@ -155,7 +155,7 @@ resolve_on_error(GoflowBody *body, GoflowNode *node, GoflowReport *report)
 								  target ? "\"on_error\" cannot go to trigger \"%s\"" :
 								  "\"on_error\" names node \"%s\", which does not exist",
 								  node->on_error_id);
-	goflow_nearest_begin(&nearest, node->on_error_id);
+	goflow_nearest_begin(&nearest, body->definition, node->on_error_id);
 	goflow_nearest_offer(&nearest, "fail");
 	goflow_nearest_offer(&nearest, "continue");
 	goflow_nearest_offer(&nearest, "skip");

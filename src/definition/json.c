@@ -198,7 +198,7 @@ report_unknown_key(GoflowParser *parser, const char *key, const char *path, cons
 	GoflowNearest nearest;
 	StringInfoData list;
 
-	goflow_nearest_begin(&nearest, key);
+	goflow_nearest_begin(&nearest, parser->definition, key);
 	initStringInfo(&list);
 	list_keys(&list, &nearest, rules);
 	list_keys(&list, &nearest, more);
@@ -416,15 +416,11 @@ goflow_check_count(GoflowParser *parser, const char *key, int count, int limit)
 }
 
 static int
-find_field(const GoflowField *fields, int count, const char *name, GoflowNearest *nearest)
+find_field(const GoflowField *fields, int count, const char *name)
 {
-	goflow_nearest_begin(nearest, name);
 	for (int i = 0; i < count; i++)
-	{
 		if (strcmp(fields[i].name, name) == 0)
 			return i;
-		goflow_nearest_offer(nearest, fields[i].name);
-	}
 	return -1;
 }
 
@@ -528,11 +524,14 @@ goflow_match_fields(GoflowParser *parser, const char *key, GoflowNamedExpr *expr
 		GoflowNearest nearest;
 		GoflowProblem *unknown;
 
-		exprs[i].field = find_field(fields, nfields, exprs[i].name, &nearest);
+		exprs[i].field = find_field(fields, nfields, exprs[i].name);
 		if (exprs[i].field >= 0)
 			continue;
 		unknown = goflow_parse_problem(parser, ERRCODE_GOFLOW_UNKNOWN_REFERENCE, exprs[i].expr->key,
 									   psprintf("%s \"%s\" is not declared", what, exprs[i].name));
+		goflow_nearest_begin(&nearest, parser->definition, exprs[i].name);
+		for (int j = 0; j < nfields; j++)
+			goflow_nearest_offer(&nearest, fields[j].name);
 		if (nearest.best)
 			goflow_problem_hint(unknown, "Did you mean \"%s\"?", nearest.best);
 		else

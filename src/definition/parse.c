@@ -204,12 +204,14 @@ find_node_type(GoflowParser *parser, GoflowObject *object)
 		return NULL;
 
 	name = goflow_json_string(value);
-	initStringInfo(&list);
-	goflow_nearest_begin(&nearest, name);
 	for (int i = 0; i < goflow_node_types_count; i++)
-	{
 		if (strcmp(goflow_node_types[i].name, name) == 0)
 			return &goflow_node_types[i];
+
+	initStringInfo(&list);
+	goflow_nearest_begin(&nearest, parser->definition, name);
+	for (int i = 0; i < goflow_node_types_count; i++)
+	{
 		goflow_nearest_offer(&nearest, goflow_node_types[i].name);
 		appendStringInfo(&list, "%s%s", i > 0 ? ", " : "", goflow_node_types[i].name);
 	}

@@ -84,42 +84,40 @@ is_no_error(const char *code)
 
 /* Appends what a word stands for to codes; the number of codes then, 0 if it is none. */
 static int
-find_conditions(const char *word, int **codes, int count, GoflowNearest *nearest)
+find_conditions(const char *word, int **codes, int count)
 {
 	int			before = count;
 
 	/* room for one more, and for a name with several */
 	*codes = count == 0 ? palloc(sizeof(int) * 8) : repalloc(*codes, sizeof(int) * (count + 8));
-	goflow_nearest_begin(nearest, word);
 	if (is_code(word, 2) && !is_no_error(word))
 		(*codes)[count++] = MAKE_SQLSTATE(word[0], word[1], '0', '0', '0');
 	if (is_code(word, 5) && !is_no_error(word))
 		(*codes)[count++] = make_code(word);
 	for (int i = 0; i < lengthof(server_conditions); i++)
-	{
 		if (strcmp(server_conditions[i].name, word) == 0)
 			(*codes)[count++] = make_code(server_conditions[i].code);
-		goflow_nearest_offer(nearest, server_conditions[i].name);
-	}
 	for (int i = 0; i < lengthof(own_conditions); i++)
-	{
 		if (strcmp(own_conditions[i].name, word) == 0)
 			(*codes)[count++] = own_conditions[i].code;
-		goflow_nearest_offer(nearest, own_conditions[i].name);
-	}
 	return count == before ? 0 : count;
 }
 
 static void
-report_unknown_condition(GoflowParser *parser, const char *key, const char *word,
-						 const GoflowNearest *nearest)
+report_unknown_condition(GoflowParser *parser, const char *key, const char *word)
 {
 	GoflowProblem *unknown =
 		goflow_parse_problem(parser, ERRCODE_GOFLOW_INVALID_DEFINITION, key,
 							 psprintf("\"%s\" is no error that SQL knows", word));
+	GoflowNearest nearest;
 
-	if (nearest->best)
-		goflow_problem_hint(unknown, "Did you mean \"%s\"?", nearest->best);
+	goflow_nearest_begin(&nearest, parser->definition, word);
+	for (int i = 0; i < lengthof(server_conditions); i++)
+		goflow_nearest_offer(&nearest, server_conditions[i].name);
+	for (int i = 0; i < lengthof(own_conditions); i++)
+		goflow_nearest_offer(&nearest, own_conditions[i].name);
+	if (nearest.best)
+		goflow_problem_hint(unknown, "Did you mean \"%s\"?", nearest.best);
 	else
 		goflow_problem_hint(unknown, "Write a SQLSTATE such as \"23505\", a class such as \"23\", or a name such as \"unique_violation\".");
 }
@@ -147,7 +145,6 @@ goflow_read_conditions(GoflowParser *parser, const char *key, const JsonbValue *
 	for (int i = 0; i < count; i++)
 	{
 		char	   *path = value->type == jbvBinary ? psprintf("%s[%d]", key, i) : pstrdup(key);
-		GoflowNearest nearest;
 		char	   *word;
 		int			found;
 
@@ -155,11 +152,11 @@ goflow_read_conditions(GoflowParser *parser, const char *key, const JsonbValue *
 		if (!goflow_check_kind(parser, path, &values[i], GOFLOW_JSON_STRING))
 			continue;
 		word = goflow_json_string(&values[i]);
-		found = find_conditions(word, codes, *ncodes, &nearest);
+		found = find_conditions(word, codes, *ncodes);
 		if (found > 0)
 			*ncodes = found;
 		else
-			report_unknown_condition(parser, path, word, &nearest);
+			report_unknown_condition(parser, path, word);
 	}
 }
 
@@ -167,17 +164,16 @@ goflow_read_conditions(GoflowParser *parser, const char *key, const JsonbValue *
 char *
 goflow_read_condition(GoflowParser *parser, const char *key, const char *word)
 {
-	GoflowNearest nearest;
 	int		   *codes;
 
-	if (!is_code(word, 2) && find_conditions(word, &codes, 0, &nearest) > 0)
+	if (!is_code(word, 2) && find_conditions(word, &codes, 0) > 0)
 		return pstrdup(unpack_sql_state(codes[0]));
 	if (is_code(word, 2))
 		goflow_problem_hint(goflow_parse_problem(parser, ERRCODE_GOFLOW_INVALID_DEFINITION, key,
 												 psprintf("\"%s\" is a class of errors", word)),
 							"A SQLSTATE has five characters, such as \"%s000\".", word);
 	else
-		report_unknown_condition(parser, key, word, &nearest);
+		report_unknown_condition(parser, key, word);
 	return NULL;
 }
 

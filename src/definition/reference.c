@@ -276,7 +276,7 @@ raise_unknown_field(ParseState *pstate, const GoflowExpr *expr, const GoflowRef 
 	const char *hint;
 
 	initStringInfo(&list);
-	goflow_nearest_begin(&nearest, field);
+	goflow_nearest_begin(&nearest, expr->definition, field);
 	for (int i = 0; i < count; i++)
 	{
 		const char *candidate = get_field(expr, ref, i).name;
@@ -429,7 +429,7 @@ check_near_name(ParseState *pstate, const GoflowExpr *expr, const char *name, in
 				 errhint("Keep its value in a variable of the workflow, or give it out of a loop with \"collect\"."),
 				 parser_errposition(pstate, location)));
 
-	goflow_nearest_begin(&nearest, name);
+	goflow_nearest_begin(&nearest, expr->definition, name);
 	for (int i = 0; i < lengthof(kind_names); i++)
 		if (kind_names[i] && (expr->sees & GOFLOW_SEES(i)) &&
 			(!has_giver(i) || find_giver(expr, i) != NULL))

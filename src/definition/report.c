@@ -17,6 +17,13 @@
 /* Names that differ in more characters than this are no typing errors. */
 #define MAX_DISTANCE 3
 
+/*
+ * Names that are compared in one definition, which takes about a second.  Each
+ * of many wrong names is compared with each of many right ones: a large
+ * definition with a systematic mistake would take minutes.
+ */
+#define MAX_COMPARED 500000
+
 GoflowReport *
 goflow_report_create(const char *workflow)
 {
@@ -155,8 +162,9 @@ goflow_report_raise(GoflowReport *report)
 }
 
 void
-goflow_nearest_begin(GoflowNearest *nearest, const char *wanted)
+goflow_nearest_begin(GoflowNearest *nearest, GoflowDefinition *definition, const char *wanted)
 {
+	nearest->definition = definition;
 	nearest->wanted = wanted;
 	nearest->best = NULL;
 	nearest->distance = MAX_DISTANCE + 1;
@@ -169,8 +177,10 @@ goflow_nearest_offer(GoflowNearest *nearest, const char *candidate)
 	int			candidate_length = strlen(candidate);
 	int			distance;
 
-	if (Max(wanted_length, candidate_length) >= NAMEDATALEN)
+	if (Max(wanted_length, candidate_length) >= NAMEDATALEN ||
+		nearest->definition->ncompared >= MAX_COMPARED)
 		return;
+	nearest->definition->ncompared++;
 	distance = varstr_levenshtein_less_equal(nearest->wanted, wanted_length,
 											 candidate, candidate_length,
 											 1, 1, 1, nearest->distance, true);
