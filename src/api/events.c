@@ -342,9 +342,8 @@ collect_all(History *history)
 		goflow_event_of_start(offered->seq, offered->offered_at, offered->frame, offered->node,
 							  offered->attempt, collect, history);
 	}
-	foreach(lc, goflow_variables_read(id))
-		if (((const GoflowVariableRow *) lfirst(lc))->seq > history->after)
-			goflow_event_of_variable(lfirst(lc), collect, history);
+	foreach(lc, goflow_variables_read(id, (int32) Min(history->after, PG_INT32_MAX)))
+		goflow_event_of_variable(lfirst(lc), collect, history);
 }
 
 /* ---- order and counts ---- */
@@ -584,7 +583,7 @@ goflow_events(PG_FUNCTION_ARGS)
 	if (goflow_execution_is_finished(history.row->state) && after >= history.row->last_seq)
 		return (Datum) 0;		/* its end has the last number */
 	history.definition = goflow_workflow_load(history.row->workflow_id);
-	history.after = after;
+	history.after = Max(after, 0);
 	wanted = wanted_nodes(history.definition, PG_ARGISNULL(2) ? NULL : PG_GETARG_ARRAYTYPE_P(2));
 
 	/* a crash must not take back what is seen here (engine/history.c) */

@@ -198,7 +198,7 @@ goflow_variables(PG_FUNCTION_ARGS)
 	ListCell   *lc;
 
 	InitMaterializedSRF(fcinfo, 0);
-	foreach(lc, goflow_variables_read(&row->id))
+	foreach(lc, goflow_variables_read(&row->id, 0))
 	{
 		GoflowVariableRow *assigned = lfirst(lc);
 		GoflowField *variable = &definition->variables[assigned->variable];

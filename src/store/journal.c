@@ -697,7 +697,7 @@ goflow_variable_last_seq(const pg_uuid_t *id)
 }
 
 List *
-goflow_variables_read(const pg_uuid_t *id)
+goflow_variables_read(const pg_uuid_t *id, int32 after)
 {
 	GoflowScan	scan;
 	HeapTuple	tuple;
@@ -706,11 +706,13 @@ goflow_variables_read(const pg_uuid_t *id)
 	goflow_scan_begin(&scan, "variable", "variable_pkey", id);
 	while (HeapTupleIsValid(tuple = goflow_scan_next(&scan)))
 	{
-		GoflowVariableRow *row = read_variable(tuple, RelationGetDescr(scan.rel));
+		TupleDesc	desc = RelationGetDescr(scan.rel);
+		bool		isnull;
 
 		CHECK_FOR_INTERRUPTS();
-		if (row->seq > 0)
-			rows = lappend(rows, row);
+		/* values may be large */
+		if (DatumGetInt32(heap_getattr(tuple, Anum_variable_seq, desc, &isnull)) > after)
+			rows = lappend(rows, read_variable(tuple, desc));
 	}
 	goflow_scan_end(&scan);
 	return rows;
@@ -960,8 +962,7 @@ goflow_journal_next_seq(const pg_uuid_t *id)
 
 		last = Max(last, Max(row->seq, row->end_seq));
 	}
-	foreach(lc, goflow_variables_read(id))
-		last = Max(last, ((GoflowVariableRow *) lfirst(lc))->seq);
+	last = Max(last, goflow_variable_last_seq(id));
 	foreach(lc, goflow_pending_read(id))
 		last = Max(last, ((GoflowPendingRow *) lfirst(lc))->seq);
 	foreach(lc, goflow_offered_read(id))

@@ -407,7 +407,9 @@ extern List *goflow_journal_read_frame(const pg_uuid_t *id, int frame);
 /* Calls each for every entry of the journal, in no order; an entry lives for that call only. */
 extern void goflow_journal_each(const pg_uuid_t *id, void (*each) (const GoflowNodeRow *row, void *arg),
 								void *arg);
-extern List *goflow_variables_read(const pg_uuid_t *id);	/* GoflowVariableRow *, by variable and seq */
+
+/* GoflowVariableRow * of assignments with numbers after one (from 0), by variable and seq. */
+extern List *goflow_variables_read(const pg_uuid_t *id, int32 after);
 
 /* The entry of a node that failed, or NULL; an assignment by its number. */
 extern GoflowNodeRow *goflow_journal_read_failed(const pg_uuid_t *id, int frame, int node, int attempt);
