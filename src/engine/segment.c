@@ -133,9 +133,13 @@ check_fuse(GoflowNode *node)
 				 errmsg_internal("node \"%s\" cannot run in a batch", node->path)));
 }
 
-/* Runs a node, and what its settings ask for around it; false: it waits. */
+/*
+ * Runs a node, and what its settings ask for around it; false: it waits.  began:
+ * when, not before the moment of its statement, so that both together never say
+ * that it ended later than it did: the next one would seem to have ended first.
+ */
 static bool
-execute(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
+execute(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, instr_time *began)
 {
 	int			level = 0;
 	bool		ended;
@@ -147,6 +151,7 @@ execute(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 		level = NewGUCNestLevel();
 		goflow_settings_apply(&node->settings);
 	}
+	INSTR_TIME_SET_CURRENT(*began);
 	ended = goflow_node_execute(ex, frame, node);
 	if (level > 0)
 		AtEOXact_GUC(true, level);
@@ -173,16 +178,15 @@ static bool
 time_node(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, TimestampTz *started_at,
 		  int64 *duration)
 {
-	instr_time	before;
+	instr_time	began;
 	instr_time	after;
 
 	if (ex->is_inline)
 		*started_at = GetCurrentTimestamp();
-	INSTR_TIME_SET_CURRENT(before);
-	if (!execute(ex, frame, node))
+	if (!execute(ex, frame, node, &began))
 		return false;
 	INSTR_TIME_SET_CURRENT(after);
-	INSTR_TIME_SUBTRACT(after, before);
+	INSTR_TIME_SUBTRACT(after, began);
 	*duration = INSTR_TIME_GET_MICROSEC(after);
 	/* to look at the clock again would not be cheap beside a node of a microsecond */
 	if (!ex->is_inline)

@@ -84,11 +84,20 @@ goflow_clock_follow(void)
 {
 	GoflowControl *control = goflow_control;
 	instr_time	steady;
+	instr_time	after;
+	TimestampTz now;
 	int64		ahead;
 	int64		jump = 0;
 
-	INSTR_TIME_SET_CURRENT(steady);
-	ahead = GetCurrentTimestamp() - (int64) INSTR_TIME_GET_MICROSEC(steady);
+	/* both at one moment: who has to wait for a processor in between looks again */
+	do
+	{
+		INSTR_TIME_SET_CURRENT(steady);
+		now = GetCurrentTimestamp();
+		INSTR_TIME_SET_CURRENT(after);
+		INSTR_TIME_SUBTRACT(after, steady);
+	} while (INSTR_TIME_GET_MICROSEC(after) >= TOLERANCE / 10);
+	ahead = now - (int64) INSTR_TIME_GET_MICROSEC(steady);
 
 	goflow_lock(LW_EXCLUSIVE);
 	if (control->clock_ahead != 0)

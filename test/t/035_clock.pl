@@ -100,6 +100,19 @@ kill('TERM', $launcher);
 ok(wait_for($node, "SELECT pid <> $launcher FROM pg_stat_activity WHERE backend_type = 'goflow launcher'"), 'another launcher');
 completes(start('chain'), 'works at once');
 
+# ---- time that passes while somebody looks at the clock ----
+
+define_chain($node, 'order', 30);
+for my $try (1 .. 2)		# in node mode, perhaps, and then in a batch
+{
+	clock_waits(300);
+	$execution = start('order');
+	completes($execution, "a slow look at the clock ($try)");
+	clock_waits(0);
+	is(query($node, "SELECT count(*) FROM (SELECT started_at, finished_at, lag(finished_at) OVER (ORDER BY seq) AS before"
+		  . " FROM goflow.nodes('$execution')) n WHERE started_at < before OR finished_at < before"), '0', 'no node seems to begin before the last one ended');
+}
+
 # ---- and what is left ----
 
 is_exactly_once($node, 'at the end');

@@ -10,18 +10,18 @@ use FindBin;
 use Goflow;
 use PostgreSQL::Test::Utils;
 
-our @EXPORT = qw(with_os_faults clock_jumps clock_offset fill_disk free_disk move_to_tablespace);
+our @EXPORT = qw(with_os_faults clock_jumps clock_offset clock_waits fill_disk free_disk move_to_tablespace);
 
 my $dir = PostgreSQL::Test::Utils::tempdir();
 my $state = "$dir/state";
 my $library = "$dir/os_faults.so";
-my ($offset, $full) = (0, 0);
+my ($offset, $full, $waits) = (0, 0, 0);
 
 sub apply
 {
 	open(my $file, '+<', $state) or die "$state: $!";
 	binmode($file);
-	syswrite($file, pack('qq', $offset * 1_000_000, $full)) == 16 or die "$state: $!";
+	syswrite($file, pack('qqq', $offset * 1_000_000, $full, $waits)) == 24 or die "$state: $!";
 	close($file);
 	return 1;
 }
@@ -39,7 +39,7 @@ sub with_os_faults(&)
 		chomp $compiler;
 		system_or_bail(split(' ', $compiler), qw(-O2 -shared -fPIC -o), $library, "$FindBin::RealBin/os_faults.c", '-ldl');
 		open(my $file, '>', $state) or die "$state: $!";
-		syswrite($file, pack('qq', 0, 0));
+		syswrite($file, pack('qqq', 0, 0, 0));
 		close($file);
 	}
 	local $ENV{GOFLOW_OS_FAULTS} = $state;
@@ -57,6 +57,14 @@ sub clock_jumps
 }
 
 sub clock_offset { return $offset; }
+
+# Who looks at the clock waits so many microseconds before he sees it.
+sub clock_waits
+{
+	($waits) = @_;
+
+	return apply();
+}
 
 # No file in a tablespace can grow, until free_disk().
 sub fill_disk { $full = 1; return apply(); }

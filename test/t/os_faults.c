@@ -10,6 +10,8 @@
  *		the monotonic clock, and with it a sleep that has begun, does not change.
  *	-	disk_is_full: files below pg_tblspc cannot grow, as on a file system
  *		without free blocks: what is within a file can be written still.
+ *	-	clock_waits: so many microseconds pass before the clock is read, as when
+ *		the process has to wait for a processor just then.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -30,6 +32,7 @@ typedef struct Faults
 {
 	int64_t		clock;
 	int64_t		disk_is_full;
+	int64_t		clock_waits;
 } Faults;
 
 static const volatile Faults none;
@@ -67,6 +70,8 @@ gettimeofday(struct timeval *restrict now, void *restrict zone)
 	int64_t		time;
 
 	(void) zone;
+	if (faults->clock_waits > 0)
+		usleep(faults->clock_waits);
 	clock_gettime(CLOCK_REALTIME, &real);
 	time = real.tv_sec * INT64_C(1000000) + real.tv_nsec / 1000 + faults->clock;
 	now->tv_sec = time / 1000000;
