@@ -189,6 +189,10 @@ SELECT goflow.start('parent', entry => 'child') AS p \gset
 SELECT goflow.wait(:'p', '90 s');
 SELECT goflow.result(:'p');
 SELECT goflow.wait((output->>'id')::uuid, '90 s') FROM goflow.nodes(:'p') WHERE node = 'child';
+SELECT goflow.define('parent_follows', $${"nodes": {"f": {"type": "sql", "sql": "SELECT goflow.follow(execution.id) AS x"}}}$$);
+SELECT goflow.start('parent_follows') AS p \gset
+SELECT goflow.wait(:'p', '90 s');
+SELECT goflow.result(:'p');
 SELECT goflow.start('parent', entry => 'fails') AS p \gset
 SELECT goflow.wait(:'p', '90 s');
 SELECT id, count(*) FROM done WHERE id > 5000 GROUP BY id ORDER BY id;

@@ -27,6 +27,12 @@ extern void goflow_api_require_writable(const char *function);
 /* The journal of an execution, and what waits or runs: GoflowNodeRow *, in no order. */
 extern List *goflow_api_entries(GoflowExecutionRow *row);
 
+/* Refuses to wait in a node, and for what goes on only when this transaction has committed. */
+extern void goflow_api_require_waiting(const pg_uuid_t *id);
+
+/* When a timeout that begins now is over; NULL: never (DT_NOEND). */
+extern TimestampTz goflow_api_deadline(const Interval *timeout);
+
 /* Microseconds as an interval. */
 extern Datum goflow_api_interval(int64 microseconds);
 

@@ -101,28 +101,22 @@ goflow_require_execution(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(PG_GETARG_DATUM(0));
 }
 
-/*
- * wait(execution uuid, timeout interval) returns text
- *
- * Returns the state when the execution has finished, or the state of the
- * moment when the timeout came first.  Every look is with a fresh snapshot, so
- * it works in a REPEATABLE READ transaction, too.
- */
-Datum
-goflow_wait(PG_FUNCTION_ARGS)
+TimestampTz
+goflow_api_deadline(const Interval *timeout)
 {
-	pg_uuid_t  *id;
-	TimestampTz deadline = DT_NOEND;
+	if (timeout == NULL)
+		return DT_NOEND;
+	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+												   TimestampTzGetDatum(GetCurrentTimestamp()),
+												   IntervalPGetDatum(timeout)));
+}
+
+void
+goflow_api_require_waiting(const pg_uuid_t *id)
+{
 	GoflowExecutionRow *row;
 	bool		is_over;
 
-	if (PG_ARGISNULL(0))
-		PG_RETURN_NULL();
-	id = PG_GETARG_UUID_P(0);
-	if (!PG_ARGISNULL(1))
-		deadline = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-														   TimestampTzGetDatum(GetCurrentTimestamp()),
-														   PG_GETARG_DATUM(1)));
 	if (goflow_in_worker())
 		ereport(ERROR,
 				(errcode(ERRCODE_GOFLOW_INVALID_STATE),
@@ -142,6 +136,28 @@ goflow_wait(PG_FUNCTION_ARGS)
 				 errmsg("cannot wait for an execution that this transaction has started"),
 				 errdetail("It begins when the transaction commits."),
 				 errhint("Commit first, or use goflow.run().")));
+}
+
+/*
+ * wait(execution uuid, timeout interval) returns text
+ *
+ * Returns the state when the execution has finished, or the state of the
+ * moment when the timeout came first.  Every look is with a fresh snapshot, so
+ * it works in a REPEATABLE READ transaction, too.
+ */
+Datum
+goflow_wait(PG_FUNCTION_ARGS)
+{
+	pg_uuid_t  *id;
+	TimestampTz deadline;
+	GoflowExecutionRow *row;
+	bool		is_over;
+
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	id = PG_GETARG_UUID_P(0);
+	deadline = goflow_api_deadline(PG_ARGISNULL(1) ? NULL : PG_GETARG_INTERVAL_P(1));
+	goflow_api_require_waiting(id);
 
 	for (;;)
 	{

@@ -312,7 +312,7 @@ Datum
 goflow_follow(PG_FUNCTION_ARGS)
 {
 	pg_uuid_t  *id;
-	TimestampTz deadline = DT_NOEND;
+	TimestampTz deadline;
 	GoflowExecutionRow *row;
 	GoflowProgress last;
 	char		last_state = 0;
@@ -322,10 +322,8 @@ goflow_follow(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	id = PG_GETARG_UUID_P(0);
-	if (!PG_ARGISNULL(1))
-		deadline = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-														   TimestampTzGetDatum(GetCurrentTimestamp()),
-														   PG_GETARG_DATUM(1)));
+	deadline = goflow_api_deadline(PG_ARGISNULL(1) ? NULL : PG_GETARG_INTERVAL_P(1));
+	goflow_api_require_waiting(id);
 	memset(&last, 0, sizeof(last));
 	for (;;)
 	{
@@ -334,11 +332,6 @@ goflow_follow(PG_FUNCTION_ARGS)
 
 		goflow_waiter_begin(id);
 		row = goflow_api_execution_over(id, &is_over);
-		if (row->is_uncommitted && !is_over)
-			ereport(ERROR,
-					(errcode(ERRCODE_GOFLOW_INVALID_STATE),
-					 errmsg("cannot follow an execution that this transaction has started"),
-					 errhint("Commit first.")));
 		memset(&progress, 0, sizeof(progress));
 		known = goflow_api_progress(row, &progress);
 		if (row->state != last_state || memcmp(&progress, &last, sizeof(progress)) != 0)
