@@ -29,20 +29,6 @@
 /* The total is for people: it does not grow beyond this. */
 #define MAX_TOTAL (PG_INT32_MAX / 2)
 
-static void
-complete(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
-{
-	GoflowPending *pending = goflow_run(frame, node)->pending;
-	TimestampTz started_at = pending->now.row.started_at;
-	int64		duration = GetCurrentTimestamp() - started_at;
-
-	goflow_node_set_aggregate(ex, frame, node);
-	goflow_pending_end(ex, pending);
-	goflow_execution_record(ex, frame, node, GOFLOW_NODE_COMPLETED, started_at,
-							(int) Min(duration, PG_INT32_MAX), NULL);
-	goflow_cascade_ended(ex, frame, node);
-}
-
 /* The node has been wound up: what ends it goes on outward. */
 void
 goflow_body_leave(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
@@ -249,7 +235,7 @@ complete_loop(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 	run->nulls[0] = false;
 	run->values[1] = results ? JsonbPGetDatum(results) : (Datum) 0;
 	run->nulls[1] = results == NULL;
-	complete(ex, frame, node);
+	goflow_cascade_completed(ex, frame, node);
 }
 
 /* An iteration has ended; false: the loop is to be wound up, as row says. */
@@ -394,7 +380,7 @@ leave_try(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 	run->nulls[1] = row->error == NULL;
 	if (goflow_try_has_output(node))
 		set_try_output(ex, frame, node);
-	complete(ex, frame, node);
+	goflow_cascade_completed(ex, frame, node);
 }
 
 static int
@@ -531,7 +517,7 @@ complete_parallel(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 	MemoryContextSwitchTo(old);
 	run->values[0] = results ? JsonbPGetDatum(results) : (Datum) 0;
 	run->nulls[0] = results == NULL;
-	complete(ex, frame, node);
+	goflow_cascade_completed(ex, frame, node);
 }
 
 static void

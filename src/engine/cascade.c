@@ -247,6 +247,20 @@ goflow_cascade_ended(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 	goflow_frame_check_end(ex, frame);
 }
 
+void
+goflow_cascade_completed(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
+{
+	GoflowPending *pending = goflow_run(frame, node)->pending;
+	TimestampTz started_at = pending->now.row.started_at;
+	int64		duration = GetCurrentTimestamp() - started_at;
+
+	goflow_node_set_aggregate(ex, frame, node);
+	goflow_pending_end(ex, pending);
+	goflow_execution_record(ex, frame, node, GOFLOW_NODE_COMPLETED, started_at,
+							(int) Min(duration, PG_INT32_MAX), NULL);
+	goflow_cascade_ended(ex, frame, node);
+}
+
 /* A break or continue that holds ends the frame that it is in. */
 void
 goflow_cascade_leave(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)

@@ -348,10 +348,7 @@ goflow_child_step(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 	if (row && (row->state == GOFLOW_EXECUTION_COMPLETED || row->state == GOFLOW_EXECUTION_PARTIAL))
 	{
 		set_result(frame, node, &row->id, row->output);
-		goflow_node_set_aggregate(ex, frame, node);
-		goflow_pending_end(ex, pending);
-		goflow_execution_record(ex, frame, node, GOFLOW_NODE_COMPLETED, started_at, duration, NULL);
-		goflow_cascade_ended(ex, frame, node);
+		goflow_cascade_completed(ex, frame, node);
 		return;
 	}
 	set_result(frame, node, pending->now.row.child, NULL);

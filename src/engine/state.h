@@ -391,6 +391,9 @@ extern void goflow_variable_assign(GoflowExecution *ex, GoflowFrame *frame, int 
 /* ---- cascade.c ---- */
 extern bool goflow_node_has_ended(const GoflowNodeRun *run);
 extern void goflow_cascade_ended(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
+
+/* A node that has a pending has completed: its result is complete but for "aggregate". */
+extern void goflow_cascade_completed(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
 extern void goflow_cascade_leave(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
 extern void goflow_cascade_settle_all(GoflowExecution *ex, GoflowFrame *frame);
 extern void goflow_cascade_make_ready(GoflowFrame *frame, GoflowNode *node);
@@ -541,7 +544,6 @@ extern bool goflow_node_may_wait(const GoflowNode *node);
 
 /* Its columns, to be set; then the last one, if it has "aggregate". */
 extern void goflow_node_make_columns(GoflowFrame *frame, GoflowNode *node, GoflowNodeRun *run);
-extern void goflow_node_set_aggregate(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
 
 /* What goflow_node_execute() does, for a sql node whose statement has run already. */
 extern void goflow_node_take_result(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node,

@@ -75,20 +75,6 @@ goflow_wait_cancel(GoflowExecution *ex, GoflowPending *pending)
 }
 
 static void
-complete(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
-{
-	GoflowPending *pending = goflow_run(frame, node)->pending;
-	TimestampTz started_at = pending->now.row.started_at;
-	int64		duration = GetCurrentTimestamp() - started_at;
-
-	goflow_node_set_aggregate(ex, frame, node);
-	goflow_pending_end(ex, pending);
-	goflow_execution_record(ex, frame, node, GOFLOW_NODE_COMPLETED, started_at,
-							(int) Min(duration, PG_INT32_MAX), NULL);
-	goflow_cascade_ended(ex, frame, node);
-}
-
-static void
 fail(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, Jsonb *error)
 {
 	TimestampTz started_at = goflow_run(frame, node)->pending->now.row.started_at;
@@ -120,7 +106,7 @@ goflow_wait_step(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 			break;
 	}
 	if (has_come)
-		complete(ex, frame, node);
+		goflow_cascade_completed(ex, frame, node);
 	else if (error)
 		fail(ex, frame, node, error);
 	else if (row->due_at != 0 && row->due_at <= GetCurrentTimestamp())
