@@ -60,7 +60,7 @@ my $before = query($subscriber, q{SELECT count(*), max(last_seq), count(DISTINCT
 query($subscriber, q{ALTER SUBSCRIPTION everything SET (disable_on_error = true)});
 query($subscriber, 'ALTER SUBSCRIPTION everything ENABLE');
 ok(wait_for($subscriber, q{SELECT NOT subenabled FROM pg_subscription}), 'what was adopted is not taken back: the subscription fails');
-like(slurp_file($subscriber->logfile), qr/ERROR:  (execution ".*" was adopted by this database|duplicate key value violates unique constraint "journal_pkey")/,
+like(slurp_file($subscriber->logfile), qr/ERROR:  (execution ".*" was adopted by this database|duplicate key value violates unique constraint "journal_pkey"|conflict detected on relation "goflow.journal")/,
 	'and the log says why');
 # whatever comes first: a row of the journal, or the execution's own
 for my $change ('UPDATE goflow.execution SET home = gen_random_uuid()', q{UPDATE goflow.execution SET finished_at = NULL; DELETE FROM goflow.execution})
