@@ -72,7 +72,7 @@ sub check
 	my ($query, @seeds) = @_;
 	my (%predicted, @messages);
 	my ($agreed, $ambiguous) = (0, 0);
-	my $sql = "SET statement_timeout = '20s'; TRUNCATE fx, outcome;\n";
+	my $sql = "SET statement_timeout = '2min'; TRUNCATE fx, outcome;\n";
 
 	for my $seed (@seeds)
 	{
@@ -85,7 +85,7 @@ sub check
 	my @good = grep { $predicted{$_} ne 'too long' } @seeds;
 	$sql .= "INSERT INTO outcome SELECT 'w$_', goflow.start('f$_', '{\"tag\": \"w$_\"}');\n" for @good;
 	$sql .= "INSERT INTO outcome (tag, answer) SELECT 'r$_', goflow.run('f$_', '{\"tag\": \"r$_\"}', raise => false);\n" for @good;
-	$sql .= "SELECT goflow.wait(execution, '20 s') FROM outcome WHERE execution IS NOT NULL;\n";
+	$sql .= "SELECT goflow.wait(execution, '90 s') FROM outcome WHERE execution IS NOT NULL;\n";
 	$query->($sql);
 	my $all = $json->decode($query->($results));
 	for my $seed (@good)

@@ -219,7 +219,7 @@ sub has_all_slots
 	my ($what) = @_;
 	my ($free, $expected);
 
-	for my $try (1 .. 100)
+	for my $try (1 .. 1000)
 	{
 		($free) = query($node, "SET max_parallel_workers_per_gather = $slots; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0;"
 			  . ' SET min_parallel_table_scan_size = 0; EXPLAIN (ANALYZE, COSTS OFF) SELECT count(*) FROM pages') =~ /Workers Launched: (\d+)/;

@@ -317,7 +317,8 @@ sub crash
 		$node->start;
 		return wait_for($node, q{SELECT value = 1 FROM goflow.health() WHERE name = 'launcher'});
 	}
-	for my $try (1 .. 200)
+	my $deadline = time() + $bound;
+	for (my $try = 1; time() < $deadline; $try++)
 	{
 		$meanwhile->() if $meanwhile && $try % 20 == 0;
 		next unless first { kill_process($node, $_, 'KILL') } split / /, $kinds;
