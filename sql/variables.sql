@@ -69,5 +69,28 @@ SELECT variable, count(*), count(DISTINCT seq) AS numbers, count(DISTINCT value)
 SELECT (SELECT value FROM goflow.variables(execution) WHERE variable = 'last' ORDER BY seq DESC LIMIT 1) = output -> 'last' AS last_is_in_force,
        output ->> 'other' = output ->> 'last' AS of_one_node FROM test.runs;
 
+-- The first assignments stand in the execution's row, as far as they are few and short; for who reads
+-- them, in the execution that goes on after a commit or in its history, they are as the others.
+CALL test.start($${
+  "l": {"type": "loop", "repeat": 40, "body": {"nodes": {"s": {"type": "set", "set": {"v": "vars.v + 1"}}}}},
+  "d": {"type": "delay", "after": "l", "for": "'1 ms'"},
+  "s2": {"type": "set", "after": "d", "set": {"w": "vars.w || '!'"}}}$$,
+  '{"variables": {"v": "int = 0", "w": "text = ''first''"}, "output": {"v": "vars.v", "w": "vars.w"}}');
+CALL test.wait();
+SELECT runs.output, cardinality(assigned_values) BETWEEN 2 AND 32 AS are_few,
+       cardinality(assigned_values) + (SELECT count(*) FROM goflow.variable v WHERE v.execution_id = e.execution_id) AS assignments
+FROM test.runs JOIN goflow.execution e ON execution_id = execution;
+SELECT count(*), count(DISTINCT seq) AS numbers, count(node) AS by_nodes,
+       bool_and(assigned_at BETWEEN e.started_at AND e.finished_at) AS in_time,
+       bool_and(variable = 'w' OR (value #>> '{}')::int = rank - 1) AS in_order
+FROM (SELECT execution, a.*, row_number() OVER (PARTITION BY variable ORDER BY ordinality) AS rank
+      FROM test.runs, goflow.variables(execution) WITH ORDINALITY a) a JOIN goflow.executions e USING (execution);
+SELECT count(*) FROM test.runs, goflow.events(execution)
+WHERE CASE WHEN event = 'variable_changed' AND data ->> 'variable' = 'v' THEN (data ->> 'new')::int = (data ->> 'old')::int + 1 END;
+CALL test.start('{"d": {"type": "delay", "for": "interval ''1 ms''"}}',
+  '{"variables": {"big": "text = repeat(''x'', 1000)", "v": "int = 1"}, "output": {"big": "length(vars.big)", "v": "vars.v"}}');
+CALL test.wait();
+SELECT runs.output, cardinality(assigned_values) FROM test.runs JOIN goflow.execution ON execution_id = execution;
+
 SET client_min_messages = warning;
 DROP SCHEMA variables_test CASCADE;

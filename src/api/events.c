@@ -342,7 +342,7 @@ collect_all(History *history)
 		goflow_event_of_start(offered->seq, offered->offered_at, offered->frame, offered->node,
 							  offered->attempt, collect, history);
 	}
-	foreach(lc, goflow_variables_read(id, (int32) Min(history->after, PG_INT32_MAX)))
+	foreach(lc, goflow_variables_read(history->row, (int32) Min(history->after, PG_INT32_MAX)))
 		goflow_event_of_variable(lfirst(lc), collect, history);
 }
 

@@ -185,6 +185,28 @@ goflow_nodes(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
+/* The execution's row and the others, of one moment. */
+static List *
+read_assignments(const pg_uuid_t *id)
+{
+	GoflowExecutionRow *row;
+	List	   *volatile rows = NIL;
+
+	goflow_scan_hold();
+	PG_TRY();
+	{
+		row = goflow_execution_read(id);
+		if (row)				/* else it has been purged */
+			rows = goflow_variables_read(row, 0);
+	}
+	PG_FINALLY();
+	{
+		goflow_scan_release();
+	}
+	PG_END_TRY();
+	return rows;
+}
+
 /*
  * variables(execution uuid) returns setof (variable, type, value, node,
  * assigned_at, seq): every assignment, in order.
@@ -198,7 +220,7 @@ goflow_variables(PG_FUNCTION_ARGS)
 	ListCell   *lc;
 
 	InitMaterializedSRF(fcinfo, 0);
-	foreach(lc, goflow_variables_read(&row->id, 0))
+	foreach(lc, read_assignments(&row->id))
 	{
 		GoflowVariableRow *assigned = lfirst(lc);
 		GoflowField *variable = &definition->variables[assigned->variable];

@@ -111,6 +111,8 @@ store(GoflowExecution *ex, GoflowSegmentEnd end)
 	if (row->state == ex->now.state && !ex->row_changed)
 		return;
 	ex->row_changed = false;
+	if (row->state == GOFLOW_EXECUTION_QUEUED && row->retry_seq == 0)
+		goflow_variables_keep(row, ex->writes, ex->context);
 	row->state = ex->now.state;
 	if (goflow_execution_is_done(ex))
 	{

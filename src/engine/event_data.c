@@ -77,10 +77,10 @@ add_change(List **members, const GoflowExecutionRow *row, GoflowDefinition *defi
 
 	add_text(members, "variable", variable->name);
 	add(members, "old", show_variable(variable,
-									  goflow_variable_read_before(&row->id, event->variable,
+									  goflow_variable_read_before(row, event->variable,
 																  event->frame, event->number)));
 	add(members, "new", show_variable(variable,
-									  goflow_variable_read_seq(&row->id, event->variable,
+									  goflow_variable_read_seq(row, event->variable,
 															   event->number)));
 }
 
@@ -105,7 +105,7 @@ add_variables(List **members, const GoflowExecutionRow *row, GoflowDefinition *d
 		appendStringInfoChar(&json, ':');
 		appendStringInfoString(&json,
 							   show_variable(variable,
-											 goflow_variable_read_before(&row->id, number, 0,
+											 goflow_variable_read_before(row, number, 0,
 																		 event->number + 1)));
 	}
 	appendStringInfoChar(&json, '}');

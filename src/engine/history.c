@@ -458,7 +458,7 @@ see_variables(GoflowExecution *ex, GoflowNode *node, const GoflowNodeRow *row)
 	{
 		int			number = node->exprs[i].field;
 		GoflowField *field = &ex->definition->variables[number];
-		GoflowVariableRow *assigned = goflow_variable_read_seq(&ex->row->id, number, -row->seq);
+		GoflowVariableRow *assigned = goflow_variable_read_seq(ex->row, number, -row->seq);
 		GoflowVariableRow *seen;
 		GoflowFrame *frame;
 		int			position;

@@ -51,6 +51,7 @@ goflow_engine_run_inline(GoflowExecutionRow *row, bool raise)
 	GoflowWrites *writes;
 	GoflowExecution *ex;
 	bool		is_raising;
+	bool		is_first = true;
 	int			nest_level;
 
 	check_stack_depth();		/* a node may call run() again */
@@ -70,6 +71,9 @@ goflow_engine_run_inline(GoflowExecutionRow *row, bool raise)
 			goflow_segment_run(ex, &budget);
 
 		MemoryContextSwitchTo(writes_context);
+		if (is_first)
+			goflow_variables_keep(row, writes, caller);
+		is_first = false;
 		goflow_execution_mark_entries(ex);
 		goflow_writes_flush(writes, NULL);
 		CommandCounterIncrement();	/* what was written is read again */

@@ -243,7 +243,7 @@ load_variables(GoflowExecution *ex, GoflowFrame *frame)
 	for (int i = 0; i < frame->body->nvariables; i++)
 	{
 		int			number = frame->body->first_variable + i;
-		GoflowVariableRow *row = goflow_variable_read(&ex->row->id, number, frame->id);
+		GoflowVariableRow *row = goflow_variable_read(ex->row, number, frame->id);
 
 		if (row == NULL)
 			continue;

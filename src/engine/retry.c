@@ -122,7 +122,7 @@ read_journal(Retry *retry)
 		if (inner->failed)
 			retry->inner_failures[outermost(retry->ex->definition->nodes[inner->key.node])->position] = true;
 	hash_destroy(retry->inner);
-	retry->last_seq = Max(retry->last_seq, goflow_variable_last_seq(&retry->ex->row->id));
+	retry->last_seq = Max(retry->last_seq, goflow_variable_last_seq(retry->ex->row));
 	retry->last_seq = Max(retry->last_seq, 1);	/* 0 stands for no retry */
 }
 
@@ -269,12 +269,12 @@ static void
 restore_variable(Retry *retry, int number)
 {
 	GoflowExecution *ex = retry->ex;
-	GoflowVariableRow *last = goflow_variable_read(&ex->row->id, number, 0);
+	GoflowVariableRow *last = goflow_variable_read(ex->row, number, 0);
 	GoflowVariableRow *kept;
 
 	if (last == NULL || is_kept(last->node, retry))
 		return;
-	kept = goflow_variable_read_if(&ex->row->id, number, 0, is_kept, retry);
+	kept = goflow_variable_read_if(ex->row, number, 0, is_kept, retry);
 	if (kept)
 		goflow_variable_assign(ex, ex->root, number,
 							   kept->node < 0 ? NULL : ex->definition->nodes[kept->node],
@@ -290,7 +290,7 @@ never_began(GoflowExecution *ex)
 {
 	GoflowBody *body = ex->definition->body;
 
-	return body->nvariables > 0 && goflow_variable_read(&ex->row->id, body->first_variable, 0) == NULL;
+	return body->nvariables > 0 && goflow_variable_read(ex->row, body->first_variable, 0) == NULL;
 }
 
 /* Is nothing in it open?  An execution that could not be loaded any more failed as it stood. */

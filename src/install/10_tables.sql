@@ -45,7 +45,9 @@ CREATE TABLE goflow.execution (
 	home         uuid NOT NULL,        -- the database whose it is: goflow.home
 	retry_seq    int,                  -- seq of the last event before its last retry; NULL: none
 	retried      smallint[],           -- nodes whose journal up to retry_seq does not count
-	root         uuid                  -- of one that a node started: the execution at the top of all that did
+	root         uuid,                 -- of one that a node started: the execution at the top of all that did
+	assigned     int[],                -- the assignments of its first transaction, if they are few
+	assigned_values text[]             -- (src/store/variable.c)
 );
 -- What is alive: read at recovery only.
 CREATE INDEX execution_live ON goflow.execution (execution_id) WHERE finished_at IS NULL;
@@ -146,7 +148,8 @@ CREATE TABLE goflow.node_rows (
 	PRIMARY KEY (execution_id, frame, node, attempt, chunk)
 );
 
--- One row per assignment.  The value in force is the one with the highest seq.
+-- One row per assignment, but for those that stand in goflow.execution.assigned.
+-- The value in force is the one with the highest seq.
 CREATE TABLE goflow.variable (
 	execution_id uuid NOT NULL,
 	variable     smallint NOT NULL,    -- number of the variable in the definition

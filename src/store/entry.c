@@ -57,16 +57,16 @@ enum
 #define MAX_BYTES (MAX_ENTRIES * ENTRY_NUMBERS * sizeof(int32) + MAX_OUTPUT_BYTES)
 #define MAX_OUTPUTS 150			/* columns, NULLs included */
 
-static ArrayType *
-make_texts(Datum *values, bool *nulls, int n)
+ArrayType *
+goflow_texts_make(Datum *values, bool *nulls, int n)
 {
 	int			lower = 1;
 
 	return construct_md_array(values, nulls, 1, &n, &lower, TEXTOID, -1, false, TYPALIGN_INT);
 }
 
-static ArrayType *
-make_ints(const int32 *numbers, int n)
+ArrayType *
+goflow_ints_make(const int32 *numbers, int n)
 {
 	Size		size = ARR_OVERHEAD_NONULLS(1) + n * sizeof(int32);
 	ArrayType  *array = palloc(size);
@@ -112,7 +112,7 @@ set_first(const GoflowNodeRow *entry, Datum *values, bool *nulls)
 	SET_OR_NULL(Anum_journal_queued_at, entry->queued_at != 0, TimestampTzGetDatum(entry->queued_at));
 	SET_OR_NULL(Anum_journal_retried, entry->retried, BoolGetDatum(true));
 	SET_OR_NULL(Anum_journal_output, entry->ncolumns > 0,
-				PointerGetDatum(make_texts(entry->columns, entry->column_nulls, entry->ncolumns)));
+				PointerGetDatum(goflow_texts_make(entry->columns, entry->column_nulls, entry->ncolumns)));
 	SET_OR_NULL(Anum_journal_error, entry->error != NULL, JsonbPGetDatum(entry->error));
 }
 
@@ -262,11 +262,11 @@ goflow_entries_pack(GoflowNodeRow **entries, int nentries, Datum *values, bool *
 		if (entry->parent >= 0)
 			told = entry;
 	}
-	SET_OR_NULL(Anum_journal_facts, nfacts > 0, PointerGetDatum(make_ints(facts, nfacts)));
+	SET_OR_NULL(Anum_journal_facts, nfacts > 0, PointerGetDatum(goflow_ints_make(facts, nfacts)));
 	SET_OR_NULL(Anum_journal_more, n > 1,
-				PointerGetDatum(make_ints(more, (n - 1) * ENTRY_NUMBERS)));
+				PointerGetDatum(goflow_ints_make(more, (n - 1) * ENTRY_NUMBERS)));
 	SET_OR_NULL(Anum_journal_outputs, noutputs > 0,
-				PointerGetDatum(make_texts(outputs, output_nulls, noutputs)));
+				PointerGetDatum(goflow_texts_make(outputs, output_nulls, noutputs)));
 	return n;
 }
 
@@ -350,7 +350,7 @@ goflow_entries_unpack(HeapTuple tuple, TupleDesc tupdesc, List *entries)
 		if (end < used || end > noutputs)
 			elog(ERROR, "unexpected outputs in the journal");
 		if (end > used)
-			entry->output = make_texts(outputs + used, output_nulls + used, end - used);
+			entry->output = goflow_texts_make(outputs + used, output_nulls + used, end - used);
 		used = end;
 		entry->end_seq = -1;
 		entry->parent = -1;

@@ -120,6 +120,11 @@ goflow_execution_read(const pg_uuid_t *id)
 			row->root = palloc(sizeof(pg_uuid_t));
 			*row->root = *DatumGetUUIDP(VALUE(Anum_execution_root));
 		}
+		if (!ISNULL(Anum_execution_assigned))
+		{
+			row->assigned = DatumGetArrayTypePCopy(VALUE(Anum_execution_assigned));
+			row->assigned_values = DatumGetArrayTypePCopy(VALUE(Anum_execution_assigned_values));
+		}
 	}
 	goflow_scan_end(&scan);
 	return row;
@@ -230,6 +235,9 @@ to_values(GoflowExecutionRow *row, Datum *values, bool *nulls)
 	SET_OR_NULL(Anum_execution_retry_seq, row->retry_seq > 0, Int32GetDatum(row->retry_seq));
 	SET_OR_NULL(Anum_execution_retried, row->retried != NULL, PointerGetDatum(row->retried));
 	SET_OR_NULL(Anum_execution_root, row->root != NULL, UUIDPGetDatum(row->root));
+	SET_OR_NULL(Anum_execution_assigned, row->assigned != NULL, PointerGetDatum(row->assigned));
+	SET_OR_NULL(Anum_execution_assigned_values, row->assigned_values != NULL,
+				PointerGetDatum(row->assigned_values));
 }
 
 void

@@ -136,20 +136,6 @@ write_seen(List *rows)
 	goflow_writer_close(&writer);
 }
 
-static int
-compare_assignments(const ListCell *a, const ListCell *b)
-{
-	const GoflowVariableRow *left = lfirst(a);
-	const GoflowVariableRow *right = lfirst(b);
-	int			order = memcmp(&left->execution_id, &right->execution_id, UUID_LEN);
-
-	if (order == 0)
-		order = (left->variable > right->variable) - (left->variable < right->variable);
-	if (order == 0)
-		order = (left->seq > right->seq) - (left->seq < right->seq);
-	return order;
-}
-
 static void
 write_past_ends(List *rows)
 {
@@ -214,34 +200,6 @@ write_offered(List *rows, List *ended)
 		if (row->stored)
 			goflow_writer_delete(&writer, &row->tid);
 		row->stored = false;	/* it may be in the list twice */
-	}
-	goflow_writer_close(&writer);
-}
-
-static void
-write_variables(List *rows, List *ended)
-{
-	GoflowWriter writer;
-	ListCell   *lc;
-
-	list_sort(rows, compare_assignments);	/* the index fills up from left to right */
-	goflow_writer_open(&writer, "variable");
-	foreach(lc, ended)
-		goflow_writer_delete(&writer, &((GoflowVariableRow *) lfirst(lc))->tid);
-	foreach(lc, rows)
-	{
-		GoflowVariableRow *row = lfirst(lc);
-		Datum		values[Natts_variable];
-		bool		nulls[Natts_variable];
-
-		SET(Anum_variable_execution_id, UUIDPGetDatum(&row->execution_id));
-		SET(Anum_variable_variable, Int16GetDatum(row->variable));
-		SET(Anum_variable_seq, Int32GetDatum(row->seq));
-		SET(Anum_variable_frame, Int32GetDatum(row->frame));
-		SET_OR_NULL(Anum_variable_node, row->node >= 0, Int16GetDatum(row->node));
-		SET(Anum_variable_assigned_at, TimestampTzGetDatum(row->assigned_at));
-		SET_OR_NULL(Anum_variable_value, row->value != NULL, PointerGetDatum(row->value));
-		goflow_writer_insert(&writer, values, nulls);
 	}
 	goflow_writer_close(&writer);
 }
@@ -377,7 +335,7 @@ goflow_writes_flush(GoflowWrites *writes, void (*stored) (GoflowFrameRow *row))
 	if (rows[GOFLOW_WRITE_OFFERED] || rows[GOFLOW_WRITE_OFFERED_END])
 		write_offered(rows[GOFLOW_WRITE_OFFERED], rows[GOFLOW_WRITE_OFFERED_END]);
 	if (rows[GOFLOW_WRITE_VARIABLE] || rows[GOFLOW_WRITE_VARIABLE_END])
-		write_variables(rows[GOFLOW_WRITE_VARIABLE], rows[GOFLOW_WRITE_VARIABLE_END]);
+		goflow_variables_write(rows[GOFLOW_WRITE_VARIABLE], rows[GOFLOW_WRITE_VARIABLE_END]);
 	if (rows[GOFLOW_WRITE_PENDING] || rows[GOFLOW_WRITE_PENDING_END])
 		write_pending(rows[GOFLOW_WRITE_PENDING], rows[GOFLOW_WRITE_PENDING_END]);
 	if (rows[GOFLOW_WRITE_FRAME] || rows[GOFLOW_WRITE_FRAME_END])
@@ -599,123 +557,6 @@ goflow_offered_read(const pg_uuid_t *id)
 	Datum		key = UUIDPGetDatum(id);
 
 	return goflow_scan_rows("offered", "offered_pkey", 1, &key, read_offered);
-}
-
-static GoflowVariableRow *
-read_variable(HeapTuple tuple, TupleDesc tupdesc)
-{
-	Datum		values[Natts_variable];
-	bool		nulls[Natts_variable];
-	GoflowVariableRow *row = palloc0(sizeof(GoflowVariableRow));
-
-	heap_deform_tuple(tuple, tupdesc, values, nulls);
-	row->execution_id = *DatumGetUUIDP(VALUE(Anum_variable_execution_id));
-	row->variable = DatumGetInt16(VALUE(Anum_variable_variable));
-	row->seq = DatumGetInt32(VALUE(Anum_variable_seq));
-	row->frame = DatumGetInt32(VALUE(Anum_variable_frame));
-	row->node = ISNULL(Anum_variable_node) ? -1 : DatumGetInt16(VALUE(Anum_variable_node));
-	row->assigned_at = DatumGetTimestampTz(VALUE(Anum_variable_assigned_at));
-	if (!ISNULL(Anum_variable_value))
-		row->value = DatumGetTextPCopy(VALUE(Anum_variable_value));
-	row->tid = tuple->t_self;
-	return row;
-}
-
-/* The last assignment to a variable of a frame below a number that the driver has seen, and that is wanted. */
-static GoflowVariableRow *
-read_last_variable(const pg_uuid_t *id, int variable, int frame, int seq,
-				   bool (*wanted) (int node, void *arg), void *arg)
-{
-	Datum		keys[] = {UUIDPGetDatum(id), Int16GetDatum(variable), Int32GetDatum(seq)};
-	GoflowScan	scan;
-	HeapTuple	tuple;
-	GoflowVariableRow *row = NULL;
-
-	goflow_scan_begin_below(&scan, "variable", "variable_pkey", 3, keys);
-	while (row == NULL && HeapTupleIsValid(tuple = goflow_scan_previous(&scan)))
-	{
-		CHECK_FOR_INTERRUPTS();
-		row = read_variable(tuple, RelationGetDescr(scan.rel));
-		if (row->frame != frame || row->seq < 0 || (wanted && !wanted(row->node, arg)))
-			row = NULL;
-	}
-	goflow_scan_end(&scan);
-	return row;
-}
-
-GoflowVariableRow *
-goflow_variable_read(const pg_uuid_t *id, int variable, int frame)
-{
-	return goflow_variable_read_if(id, variable, frame, NULL, NULL);
-}
-
-GoflowVariableRow *
-goflow_variable_read_before(const pg_uuid_t *id, int variable, int frame, int seq)
-{
-	return read_last_variable(id, variable, frame, seq, NULL, NULL);
-}
-
-GoflowVariableRow *
-goflow_variable_read_if(const pg_uuid_t *id, int variable, int frame,
-						bool (*wanted) (int node, void *arg), void *arg)
-{
-	return read_last_variable(id, variable, frame, PG_INT32_MAX, wanted, arg);
-}
-
-GoflowVariableRow *
-goflow_variable_read_seq(const pg_uuid_t *id, int variable, int seq)
-{
-	Datum		keys[] = {UUIDPGetDatum(id), Int16GetDatum(variable), Int32GetDatum(seq)};
-	GoflowScan	scan;
-	HeapTuple	tuple;
-	GoflowVariableRow *row = NULL;
-
-	goflow_scan_begin_key(&scan, "variable", "variable_pkey", 3, keys);
-	tuple = goflow_scan_next(&scan);
-	if (HeapTupleIsValid(tuple))
-		row = read_variable(tuple, RelationGetDescr(scan.rel));
-	goflow_scan_end(&scan);
-	return row;
-}
-
-int32
-goflow_variable_last_seq(const pg_uuid_t *id)
-{
-	GoflowOwnerScope scope;
-	Oid			types[] = {UUIDOID};
-	Datum		args[] = {UUIDPGetDatum(id)};
-	bool		isnull;
-	int32		seq;
-
-	goflow_owner_begin(&scope);
-	if (SPI_execute_with_args("SELECT max(seq) FROM goflow.variable WHERE execution_id = $1",
-							  1, types, args, NULL, true, 1) != SPI_OK_SELECT)
-		elog(ERROR, "could not read variables");
-	seq = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-	goflow_owner_end(&scope);
-	return isnull ? 0 : seq;
-}
-
-List *
-goflow_variables_read(const pg_uuid_t *id, int32 after)
-{
-	GoflowScan	scan;
-	HeapTuple	tuple;
-	List	   *rows = NIL;
-
-	goflow_scan_begin(&scan, "variable", "variable_pkey", id);
-	while (HeapTupleIsValid(tuple = goflow_scan_next(&scan)))
-	{
-		TupleDesc	desc = RelationGetDescr(scan.rel);
-		bool		isnull;
-
-		CHECK_FOR_INTERRUPTS();
-		/* values may be large */
-		if (DatumGetInt32(heap_getattr(tuple, Anum_variable_seq, desc, &isnull)) > after)
-			rows = lappend(rows, read_variable(tuple, desc));
-	}
-	goflow_scan_end(&scan);
-	return rows;
 }
 
 static void *
@@ -953,6 +794,7 @@ goflow_collected_read(const pg_uuid_t *id, int frame, int node, int attempt)
 int32
 goflow_journal_next_seq(const pg_uuid_t *id)
 {
+	const GoflowExecutionRow *execution = goflow_execution_read(id);
 	int32		last = 1;
 	ListCell   *lc;
 
@@ -962,7 +804,8 @@ goflow_journal_next_seq(const pg_uuid_t *id)
 
 		last = Max(last, Max(row->seq, row->end_seq));
 	}
-	last = Max(last, goflow_variable_last_seq(id));
+	if (execution)
+		last = Max(last, goflow_variable_last_seq(execution));
 	foreach(lc, goflow_pending_read(id))
 		last = Max(last, ((GoflowPendingRow *) lfirst(lc))->seq);
 	foreach(lc, goflow_offered_read(id))

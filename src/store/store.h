@@ -148,6 +148,8 @@ typedef struct GoflowExecutionRow
 	int32		retry_seq;		/* of the last event before its last retry; 0: none */
 	ArrayType  *retried;		/* smallint[]: nodes whose journal up to it does not count; or NULL */
 	pg_uuid_t  *root;			/* of a child: the one at the top, which nobody's node started; or NULL */
+	ArrayType  *assigned;		/* assignments of its first transaction (variable.c), or NULL */
+	ArrayType  *assigned_values;
 	bool		stored;			/* has a row, at tid */
 	ItemPointerData tid;
 	bool		is_uncommitted; /* started, or to be retried, by the current transaction */
@@ -408,31 +410,14 @@ extern List *goflow_journal_read_frame(const pg_uuid_t *id, int frame);
 extern void goflow_journal_each(const pg_uuid_t *id, void (*each) (const GoflowNodeRow *row, void *arg),
 								void *arg);
 
-/* GoflowVariableRow * of assignments with numbers after one (from 0), by variable and seq. */
-extern List *goflow_variables_read(const pg_uuid_t *id, int32 after);
-
-/* The entry of a node that failed, or NULL; an assignment by its number. */
+/* The entry of a node that failed, or NULL. */
 extern GoflowNodeRow *goflow_journal_read_failed(const pg_uuid_t *id, int frame, int node, int attempt);
-extern GoflowVariableRow *goflow_variable_read_seq(const pg_uuid_t *id, int variable, int seq);
-
-/* The last assignment to a variable of a frame with a number below seq, or NULL. */
-extern GoflowVariableRow *goflow_variable_read_before(const pg_uuid_t *id, int variable, int frame,
-													  int seq);
 extern List *goflow_past_ends_read(const pg_uuid_t *id); /* GoflowPastEndRow *, by seq */
 extern List *goflow_offered_read(const pg_uuid_t *id);	/* GoflowOfferedRow *, by seq */
 
 /* True if what is buffered are only the driver's own notes, which it could make again after a crash. */
 extern bool goflow_writes_are_notes(const GoflowWrites *writes);
 
-/* The last assignment to a variable of a frame, or NULL. */
-extern GoflowVariableRow *goflow_variable_read(const pg_uuid_t *id, int variable, int frame);
-
-/* The last one by a node that is wanted; -1: a first value. */
-extern GoflowVariableRow *goflow_variable_read_if(const pg_uuid_t *id, int variable, int frame,
-												  bool (*wanted) (int node, void *arg), void *arg);
-
-/* The highest seq of an assignment; 0: there is none. */
-extern int32 goflow_variable_last_seq(const pg_uuid_t *id);
 extern List *goflow_pending_read(const pg_uuid_t *id);	/* GoflowPendingRow * */
 extern List *goflow_frames_read(const pg_uuid_t *id);	/* GoflowFrameRow *, by frame */
 extern List *goflow_compensations_read(const pg_uuid_t *id);	/* GoflowCompensationRow *, by seq */
@@ -463,6 +448,36 @@ extern List *goflow_collected_read(const pg_uuid_t *id, int frame, int node, int
 #define GOFLOW_REQUEST_RESUME 'u'
 #define GOFLOW_REQUEST_RETRY 't'
 #define GOFLOW_REQUEST_PRIORITY 'n'
+
+/* ---- variable.c: assignments to variables ---- */
+
+/*
+ * Moves buffered assignments, the first that the execution ever made, into its
+ * row (in memory of the context), as many as fit.
+ */
+extern void goflow_variables_keep(GoflowExecutionRow *execution, GoflowWrites *writes,
+								  MemoryContext context);
+
+/* GoflowVariableRow * of assignments with numbers after one (from 0), by variable and seq. */
+extern List *goflow_variables_read(const GoflowExecutionRow *execution, int32 after);
+
+/* An assignment by its number, or NULL. */
+extern GoflowVariableRow *goflow_variable_read_seq(const GoflowExecutionRow *execution, int variable,
+												   int seq);
+
+/* The last assignment to a variable of a frame, or NULL; one with a number below seq. */
+extern GoflowVariableRow *goflow_variable_read(const GoflowExecutionRow *execution, int variable,
+											   int frame);
+extern GoflowVariableRow *goflow_variable_read_before(const GoflowExecutionRow *execution, int variable,
+													  int frame, int seq);
+
+/* The last one by a node that is wanted; -1: a first value. */
+extern GoflowVariableRow *goflow_variable_read_if(const GoflowExecutionRow *execution, int variable,
+												  int frame, bool (*wanted) (int node, void *arg),
+												  void *arg);
+
+/* The highest seq of an assignment; 0: there is none. */
+extern int32 goflow_variable_last_seq(const GoflowExecutionRow *execution);
 
 /* ---- request.c: what is asked of executions ---- */
 extern List *goflow_requests_read(const pg_uuid_t *id); /* GoflowRequestRow *, in order */

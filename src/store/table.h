@@ -45,7 +45,9 @@ enum
 	Anum_execution_retry_seq,
 	Anum_execution_retried,
 	Anum_execution_root,
-	Natts_execution = Anum_execution_root
+	Anum_execution_assigned,
+	Anum_execution_assigned_values,
+	Natts_execution = Anum_execution_assigned_values
 };
 
 enum
@@ -351,6 +353,10 @@ extern void goflow_rows_delete(const char *table, List *rows, Size offset);
 
 /* ---- entry.c: rows of the journal ---- */
 
+/* One-dimensional arrays, int[] without NULLs and text[]. */
+extern ArrayType *goflow_ints_make(const int32 *numbers, int n);
+extern ArrayType *goflow_texts_make(Datum *values, bool *nulls, int n);
+
 /* Puts as many entries as belong into one row into values; returns how many. */
 extern int	goflow_entries_pack(struct GoflowNodeRow **entries, int nentries, Datum *values,
 								bool *nulls);
@@ -358,7 +364,8 @@ extern int	goflow_entries_pack(struct GoflowNodeRow **entries, int nentries, Dat
 /* Adds the entries of a row to a list of GoflowNodeRow *, in the current context. */
 extern List *goflow_entries_unpack(HeapTuple tuple, TupleDesc tupdesc, List *entries);
 
-/* Part of goflow_writes_flush(): inserts rows that are not stored yet, updates the others. */
+/* Parts of goflow_writes_flush(): inserts rows that are not stored yet, updates the others. */
 extern void goflow_execution_write(List *rows);
+extern void goflow_variables_write(List *rows, List *ended);
 
 #endif							/* GOFLOW_TABLE_H */
