@@ -12,7 +12,6 @@
 #include "executor/tuptable.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
 
 /* The nearest frame of a body, this one or one around it. */
 GoflowFrame *
@@ -225,7 +224,7 @@ goflow_variable_assign(GoflowExecution *ex, GoflowFrame *frame, int variable, Go
 	GoflowField *field = &ex->definition->variables[variable];
 	GoflowFrame *owner = frame_of_variable(frame, variable);
 	int			at = variable - owner->body->first_variable;
-	bool		is_by_value = get_typbyval(field->type);
+	bool		is_by_value = goflow_type_is_by_value(field->type);
 	MemoryContext old = MemoryContextSwitchTo(ex->writes->context);
 	GoflowVariableRow *row = palloc0(sizeof(GoflowVariableRow));
 

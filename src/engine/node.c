@@ -224,8 +224,10 @@ run_notify(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 void
 goflow_node_make_columns(GoflowFrame *frame, GoflowNode *node, GoflowNodeRun *run)
 {
-	run->values = MemoryContextAlloc(frame->context, Max(node->ncolumns, 1) * sizeof(Datum));
-	run->nulls = MemoryContextAlloc(frame->context, Max(node->ncolumns, 1) * sizeof(bool));
+	int			n = Max(node->ncolumns, 1);
+
+	run->values = MemoryContextAlloc(frame->context, n * (sizeof(Datum) + sizeof(bool)));
+	run->nulls = (bool *) (run->values + n);
 }
 
 void

@@ -86,12 +86,40 @@ lookup_type(Oid type)
 	return entry;
 }
 
+/* The text form of the commonest types, which needs no settings and no look-up; NULL: of another one. */
+static text *
+encode_plain(Oid type, Datum value)
+{
+	char		digits[MAXINT8LEN + 1];
+
+	switch (type)
+	{
+		case BOOLOID:
+			return cstring_to_text_with_len(DatumGetBool(value) ? "t" : "f", 1);
+		case INT2OID:
+			return cstring_to_text_with_len(digits, pg_ltoa(DatumGetInt16(value), digits));
+		case INT4OID:
+			return cstring_to_text_with_len(digits, pg_ltoa(DatumGetInt32(value), digits));
+		case INT8OID:
+			return cstring_to_text_with_len(digits, pg_lltoa(DatumGetInt64(value), digits));
+		case TEXTOID:
+		case VARCHAROID:
+			return DatumGetTextPCopy(value);
+		default:
+			return NULL;
+	}
+}
+
 text *
 goflow_value_encode(const GoflowField *field, Datum value)
 {
-	TypeEntry  *type = lookup_type(field->type);
+	text	   *result = encode_plain(field->type, value);
+	TypeEntry  *type;
 	int			level = 0;
-	text	   *result;
+
+	if (result)
+		return result;
+	type = lookup_type(field->type);
 
 	/* below 1, floats lose digits */
 	if (extra_float_digits < 1)
@@ -164,15 +192,30 @@ goflow_values_decode(const GoflowField *fields, int nfields, ArrayType *array,
 	}
 }
 
+bool
+goflow_type_is_by_value(Oid type)
+{
+	switch (type)
+	{
+		case BOOLOID:
+		case INT2OID:
+		case INT4OID:
+			return true;
+		case TEXTOID:
+			return false;
+		default:
+			return get_typbyval(type);
+	}
+}
+
 Datum
 goflow_value_copy(Oid type, Datum value)
 {
-	int16		length;
-	bool		by_value;
+	int			length;
 
-	get_typlenbyval(type, &length, &by_value);
-	if (by_value)
+	if (goflow_type_is_by_value(type))
 		return value;
+	length = type == TEXTOID ? -1 : get_typlen(type);
 	return length == -1 ? PointerGetDatum(PG_DETOAST_DATUM_COPY(value)) :
 		datumCopy(value, false, length);
 }
