@@ -219,3 +219,13 @@ ROLLBACK;
 SELECT goflow.drop(w) FROM unnest('{transfer,half,silent,factorial,endless,catcher,fibonacci,tax,nap,style,style_error}'::text[]) w;
 SET client_min_messages = warning;
 DROP SCHEMA run_test CASCADE;
+
+-- the caller's statement_timeout holds on after errors that the workflow handles
+SELECT goflow.define('run_endless', '{"nodes": {"l": {"type": "loop", "repeat": 10000000, "body": {"nodes": {
+  "s": {"type": "sql", "sql": "SELECT 1 / 0 AS x", "on_error": "continue"}}}}}}');
+SET statement_timeout = '300ms';
+\set VERBOSITY terse
+SELECT goflow.run('run_endless');
+\set VERBOSITY default
+RESET statement_timeout;
+SELECT goflow.drop('run_endless');

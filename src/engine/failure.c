@@ -137,13 +137,17 @@ give_up(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 	}
 }
 
-/* error must live as long as the execution. */
+/*
+ * error must live until the journal is written.  Of a failure that the body
+ * handles, the body keeps a copy; any other may go on as far as the execution.
+ */
 void
 goflow_node_failed(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, Jsonb *error,
 				   TimestampTz started_at, int duration)
 {
 	GoflowNodeRun *run = goflow_run(frame, node);
 	const GoflowRetry *retry;
+	MemoryContext old;
 
 	if (run->attempt == 0)
 		run->attempt = 1;
@@ -157,7 +161,9 @@ goflow_node_failed(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, Js
 		return;
 	}
 	goflow_execution_record(ex, frame, node, GOFLOW_NODE_FAILED, started_at, duration, error);
-	run->error = error;
+	old = MemoryContextSwitchTo(goflow_failure_is_handled(node) ? frame->context : ex->context);
+	run->error = DatumGetJsonbPCopy(JsonbPGetDatum(error));
+	MemoryContextSwitchTo(old);
 	give_up(ex, frame, node);
 }
 

@@ -46,17 +46,17 @@ goflow_engine_run_inline(GoflowExecutionRow *row, bool raise)
 	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "goflow run",
 												  ALLOCSET_DEFAULT_SIZES);
-	MemoryContext writes_context = AllocSetContextCreate(context, "goflow run writes",
-														 ALLOCSET_DEFAULT_SIZES);
+	MemoryContext segment_context = AllocSetContextCreate(context, "goflow run segment",
+														  ALLOCSET_DEFAULT_SIZES);
 	GoflowWrites *writes;
 	GoflowExecution *ex;
-	bool		is_raising;
-	bool		is_first = true;
-	int			nest_level;
+	bool is_raising;
+	bool is_first = true;
+	int nest_level;
 
-	check_stack_depth();		/* a node may call run() again */
+	check_stack_depth(); /* a node may call run() again */
 	MemoryContextSwitchTo(context);
-	writes = goflow_writes_create(writes_context);
+	writes = goflow_writes_create(segment_context);
 	nest_level = NewGUCNestLevel();
 	goflow_settings_apply(&goflow_workflow_load(row->workflow_id)->settings);
 
@@ -67,19 +67,20 @@ goflow_engine_run_inline(GoflowExecutionRow *row, bool raise)
 	while (!goflow_execution_is_done(ex))
 	{
 		GoflowBudget budget = {.nodes = NODES_AT_ONCE};
-		GoflowSegmentEnd end = is_raising ? goflow_segment_run_raising(ex, &budget) :
-			goflow_segment_run(ex, &budget);
+		GoflowSegmentEnd end;
 
-		MemoryContextSwitchTo(writes_context);
+		MemoryContextSwitchTo(segment_context);
+		ex->careful = false;
+		end = is_raising ? goflow_segment_run_raising(ex, &budget) : goflow_segment_run(ex, &budget);
 		if (is_first)
 			goflow_variables_keep(row, writes, caller);
 		is_first = false;
 		goflow_execution_mark_entries(ex);
 		goflow_writes_flush(writes, NULL);
-		CommandCounterIncrement();	/* what was written is read again */
+		CommandCounterIncrement(); /* what was written is read again */
 		MemoryContextSwitchTo(context);
-		MemoryContextReset(writes_context);
-		writes = ex->writes = goflow_writes_create(writes_context);
+		MemoryContextReset(segment_context);
+		writes = ex->writes = goflow_writes_create(segment_context);
 		if (ex->withdrawn)
 			elog(ERROR, "a node of run() is not in this process");
 		if (end == GOFLOW_SEGMENT_BLOCKED && !ex->must_commit)

@@ -39,6 +39,7 @@ typedef struct Position
 	int			losses;			/* of workers with it */
 	bool		crashed;		/* the server, before */
 	TimestampTz ended_at;		/* of the node that ran last, or 0 */
+	MemoryContext node_context; /* reset after each node; NULL: none */
 	int			interruptions;	/* of undos, in all segments */
 } Position;
 
@@ -402,10 +403,11 @@ static GoflowSegmentEnd
 run_nodes(Position *at, GoflowBudget *budget, bool only_one)
 {
 	GoflowExecution *ex = at->ex;
-	MemoryContext node_context = AllocSetContextCreate(CurrentMemoryContext, "goflow node",
-													   ALLOCSET_DEFAULT_SIZES);
-	MemoryContext old = MemoryContextSwitchTo(node_context);
+	MemoryContext old = CurrentMemoryContext;
 	GoflowSegmentEnd end = GOFLOW_SEGMENT_FULL;
+
+	at->node_context = AllocSetContextCreate(old, "goflow node", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(at->node_context);
 
 	if (!ex->started)
 	{
@@ -480,22 +482,21 @@ run_nodes(Position *at, GoflowBudget *budget, bool only_one)
 		at->ran++;
 		budget->nodes--;
 		budget->ran++;
-		MemoryContextReset(node_context);
+		MemoryContextReset(at->node_context);
 	}
 	MemoryContextSwitchTo(old);
-	MemoryContextDelete(node_context);
+	MemoryContextDelete(at->node_context);
+	at->node_context = NULL;
 	return end;
 }
 
 static Jsonb *
-keep_error(Position *at, ErrorData *error)
+make_error(Position *at, ErrorData *error)
 {
 	GoflowExecution *ex = at->ex;
 	GoflowNode *node = at->node;
 	GoflowFrame *frame = at->frame;
-	MemoryContext old = MemoryContextSwitchTo(ex->context);
 	int			attempt = 0;
-	Jsonb	   *json;
 
 	if (node == NULL && frame && frame->parent)
 	{
@@ -506,10 +507,18 @@ keep_error(Position *at, ErrorData *error)
 		attempt = Max(goflow_run(frame, node)->attempt, 1);
 
 	if (node && !ex->is_inline && goflow_session_timed_out())
-		json = goflow_error_make(ERRCODE_GOFLOW_EXECUTION_TIMEOUT,
+		return goflow_error_make(ERRCODE_GOFLOW_EXECUTION_TIMEOUT,
 								 psprintf("node \"%s\" timed out", node->path), NULL, node, attempt);
-	else
-		json = goflow_error_to_jsonb(error, node, attempt);
+	return goflow_error_to_jsonb(error, node, attempt);
+}
+
+/* A copy that lives as long as the execution. */
+static Jsonb *
+keep(GoflowExecution *ex, Jsonb *json)
+{
+	MemoryContext old = MemoryContextSwitchTo(ex->context);
+
+	json = DatumGetJsonbPCopy(JsonbPGetDatum(json));
 	MemoryContextSwitchTo(old);
 	return json;
 }
@@ -548,7 +557,7 @@ judge(Position *at, ErrorData *error)
 		!goflow_session_timed_out() && ++at->interruptions <= MAX_INTERRUPTIONS)
 		return;
 
-	json = keep_error(at, error);
+	json = make_error(at, error);
 	if (at->losses > 0)
 	{
 		/* it has failed, and may well have to be left by one more step */
@@ -557,7 +566,7 @@ judge(Position *at, ErrorData *error)
 	}
 	if (at->compensation)
 	{
-		goflow_compensate_done(ex, at->compensation, json);
+		goflow_compensate_done(ex, at->compensation, keep(ex, json));
 		return;
 	}
 	if (node == NULL)
@@ -569,7 +578,7 @@ judge(Position *at, ErrorData *error)
 			ex->row->started_at = GetCurrentTimestamp();
 		if (at->frame == NULL)
 			ReThrowError(error);
-		goflow_frame_failed(ex, at->frame, json);
+		goflow_frame_failed(ex, at->frame, keep(ex, json));
 		return;
 	}
 
@@ -580,7 +589,7 @@ judge(Position *at, ErrorData *error)
 		if ((ex->is_inline && error->sqlerrcode == ERRCODE_GOFLOW_MUST_WAIT) ||
 			run->pending->now.row.unwind != GOFLOW_UNWIND_NONE)
 			ReThrowError(error);
-		goflow_body_wind(ex, at->frame, node, GOFLOW_UNWIND_FAIL, json, -1);
+		goflow_body_wind(ex, at->frame, node, GOFLOW_UNWIND_FAIL, keep(ex, json), -1);
 	}
 	else
 	{
@@ -628,7 +637,8 @@ goflow_segment_run(GoflowExecution *ex, GoflowBudget *budget)
 				elog(ERROR, "SPI_connect failed");
 			MemoryContextSwitchTo(caller_context);
 			end = run_nodes(&at, budget, ex->careful);
-			goflow_session_fuse_off();
+			if (!ex->is_inline)
+				goflow_session_fuse_off();
 			if (SPI_finish() != SPI_OK_FINISH)
 				elog(ERROR, "SPI_finish failed");
 			error_context_stack = caller_callback;
@@ -641,9 +651,9 @@ goflow_segment_run(GoflowExecution *ex, GoflowBudget *budget)
 			ErrorData  *error;
 
 			error_context_stack = caller_callback;
-			goflow_session_fuse_off();
 			if (!ex->is_inline)
 			{
+				goflow_session_fuse_off();
 				goflow_session_allow_cancel(false);
 				(void) goflow_queue_set_driven(NULL);
 			}
@@ -653,6 +663,9 @@ goflow_segment_run(GoflowExecution *ex, GoflowBudget *budget)
 			RollbackAndReleaseCurrentSubTransaction();
 			MemoryContextSwitchTo(caller_context);
 			CurrentResourceOwner = caller_owner;
+			if (at.node_context)
+				MemoryContextDelete(at.node_context);
+			at.node_context = NULL;
 
 			if (!ex->is_inline && !goflow_session_fuse_burnt() &&
 				(goflow_error_is_conflict(error) || goflow_error_is_disk_full(error)))

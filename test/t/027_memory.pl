@@ -1,5 +1,5 @@
 # Memory does not grow with the rows that a query returns, nor with the
-# iterations of a loop.  GOFLOW_ROWS=1000000 for more of them.
+# iterations of a loop, also if a node fails in each.  GOFLOW_ROWS=1000000 for more of them.
 use strict;
 use warnings;
 
@@ -45,6 +45,8 @@ sub peak
 # A row has 1 kB: all of them are many times what is allowed.
 my $query = "SELECT i, repeat('x', 1000) AS filler FROM generate_series(1, input.n) i";
 my %flows = (
+	'failures' => qq{"l": {"type": "loop", "repeat": "input.n", "body": {"nodes": {
+		"s": {"type": "sql", "sql": "SELECT 1 / 0 AS x", "on_error": "continue"}}}}},
 	'rows of a query' => qq{"l": {"type": "loop", "for": "$query", "body": {"nodes": {
 		"s": {"type": "set", "set": {"kept": "repeat(item.i::text, 20)"}}}}}},
 	'rows of a node' => qq{"rows": {"type": "sql", "rows": "many", "sql": "$query"},
@@ -53,17 +55,19 @@ my %flows = (
 
 for my $name (sort keys %flows)
 {
+	my $end = $name eq 'failures' ? 'partial' : 'completed';
+
 	define_nodes($node, 'many', $flows{$name}, '"input": {"n": "int"}, "variables": {"kept": "text = \'\'"}');
 
 	# in a worker; a small one first fills its caches
 	my $small = query($node, q{SELECT goflow.start('many', '{"n": 1000}')});
-	ok(wait_for($node, "SELECT state = 'completed' FROM goflow.status('$small')"), "$name: a small one");
+	ok(wait_for($node, "SELECT state = '$end' FROM goflow.status('$small')"), "$name: a small one");
 	my ($pid) = processes($node, 'worker');
 	my $before = memory($pid);
 	my $execution = query($node, qq{SELECT goflow.start('many', '{"n": $rows}')});
 	my $peak = peak($pid, sub { return query($node, "SELECT finished_at IS NOT NULL FROM goflow.status('$execution')") eq 't'; });
 
-	is(query($node, "SELECT state FROM goflow.status('$execution')"), 'completed', "$name: $rows");
+	is(query($node, "SELECT state FROM goflow.status('$execution')"), $end, "$name: $rows");
 	is((processes($node, 'worker'))[0], $pid, 'the same worker all the time');
 	cmp_ok($peak - $before, '<', $allowed, "it needs no memory for them: $before kB, at most $peak kB");
 
