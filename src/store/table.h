@@ -10,6 +10,7 @@
 #include "access/skey.h"
 #include "nodes/execnodes.h"
 #include "nodes/pg_list.h"
+#include "utils/array.h"
 #include "utils/relcache.h"
 
 #include "goflow.h"
