@@ -17,25 +17,31 @@ sub workers
 
 # ---- side by side ----
 
-# A node goes on when so many have come.
+# A node goes on when so many run at one time.  What is rolled back and runs again
+# has not come, so the places are locks; that all met stays known by a sequence.
 query($node, q{
-	CREATE SEQUENCE two; CREATE SEQUENCE four;
-	CREATE FUNCTION meet(place regclass, n int) RETURNS void LANGUAGE plpgsql AS $$
-	DECLARE last bigint := (nextval(place) + n - 1) / n * n;
+	CREATE SEQUENCE met MINVALUE 0 START 0;
+	CREATE FUNCTION meet(round int, n int) RETURNS void LANGUAGE plpgsql AS $$
 	BEGIN
-		WHILE pg_sequence_last_value(place) < last LOOP PERFORM pg_sleep(0.01); END LOOP;
+		PERFORM pg_advisory_xact_lock_shared(round);
+		WHILE (SELECT last_value < round FROM met) LOOP
+			IF (SELECT count(*) >= n FROM pg_locks WHERE locktype = 'advisory' AND objid = round) THEN
+				PERFORM setval('met', round);
+			END IF;
+			PERFORM pg_sleep(0.01);
+		END LOOP;
 	END $$});
-define_nodes($node, 'two', Goflow::effect_node('a', undef, 'meet($$two$$, 2)') . ', '
-	  . Goflow::effect_node('b', undef, 'meet($$two$$, 2)'));
-for my $try (1 .. 2)
+define_nodes($node, 'two', Goflow::effect_node('a', undef, 'meet(input.round, 2)') . ', '
+	  . Goflow::effect_node('b', undef, 'meet(input.round, 2)'), '"input": {"round": "int"}');
+for my $round (1 .. 2)
 {
-	$execution = query($node, q{SELECT goflow.start('two')});
-	wait_until_finished($node, "two nodes side by side ($try)");
+	$execution = query($node, qq{SELECT goflow.start('two', '{"round": $round}')});
+	wait_until_finished($node, "two nodes side by side ($round)");
 }
 is(query($node, "SELECT count(DISTINCT pid) FROM effect WHERE execution = '$execution'"), '2', 'on two workers');
 
 # four executions on four workers
-define_nodes($node, 'four', Goflow::effect_node('a', undef, 'meet($$four$$, 4)'));
+define_nodes($node, 'four', Goflow::effect_node('a', undef, 'meet(3, 4)'));
 start_many($node, 'four', 4);
 wait_until_finished($node, 'four at one time');
 define_slow($node, 'one', 1, 1);
