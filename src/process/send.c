@@ -185,14 +185,19 @@ private_payload(const GoflowMessage *message, const char *node, List *members)
 
 /* The execution's row, with as much of it as the event tells; NULL: it is gone. */
 static GoflowExecutionRow *
-execution_of(const GoflowMessage *message)
+execution_of(const GoflowMessage *message, bool variables)
 {
 	const GoflowEvent *event = &message->event;
 	bool		is_lifecycle = (GOFLOW_EVENT_BIT(event->type) & GOFLOW_EVENTS_LIFECYCLE) != 0;
+	GoflowExecutionRow *stored = NULL;
 	GoflowExecutionRow *row;
 
-	if (is_lifecycle && message->has_values)
-		return goflow_execution_read(&message->execution_id);
+	if (variables || event->type == GOFLOW_EVENT_VARIABLE_CHANGED || (is_lifecycle && message->has_values))
+	{
+		stored = goflow_execution_read(&message->execution_id);
+		if (stored == NULL || (is_lifecycle && message->has_values))
+			return stored;
+	}
 	row = palloc0(sizeof(GoflowExecutionRow));
 	row->id = message->execution_id;
 	row->state = event->state;
@@ -200,6 +205,11 @@ execution_of(const GoflowMessage *message)
 	row->started_at = message->started_at;
 	row->finished_at = event->at;
 	row->last_seq = event->number;
+	if (stored)
+	{
+		row->assigned = stored->assigned;
+		row->assigned_values = stored->assigned_values;
+	}
 	return row;
 }
 
@@ -216,7 +226,7 @@ read_payload(const GoflowMessage *message, bool variables)
 	PG_TRY();
 	{
 		GoflowDefinition *definition = goflow_workflow_load(message->workflow_id);
-		GoflowExecutionRow *row = execution_of(message);
+		GoflowExecutionRow *row = execution_of(message, variables);
 		const GoflowEvent *event = &message->event;
 
 		if (row == NULL)
