@@ -206,7 +206,7 @@ SELECT goflow.run('appr_loop');
 SELECT goflow.approval('a', 'regress_appr_managers', form => '{"x": "int"}', payload => '{"y": "1"}', remind => '1 h', escalate => '{"role": "r", "after": "1 day"}', timeout => '2 days');
 SELECT goflow.script('appr_slow');
 
--- nothing is left
-SELECT count(*) FROM goflow.approval;
+-- nothing is left that anybody sees
+SELECT count(*) FROM goflow.approvals;
 SELECT count(*) FROM goflow.pending p JOIN goflow.executions e ON e.execution = p.execution_id WHERE e.workflow LIKE 'appr\_%';
 DROP PROCEDURE met;

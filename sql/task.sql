@@ -129,7 +129,7 @@ SELECT goflow.wait(:'e', '90 s');
 SELECT error ->> 'code' FROM goflow.executions WHERE execution = :'e';
 \set VERBOSITY sqlstate
 SELECT goflow.complete(:'t');
-SELECT count(*) FROM goflow.task;
+SELECT count(*) FROM goflow.tasks;
 SELECT goflow.start('task_mail', '{"to": "eve"}') AS e \gset
 CALL met($$EXISTS (SELECT FROM goflow.tasks WHERE queue = 'task_mail')$$);
 SELECT task AS t FROM goflow.claim('{task_mail}') \gset
@@ -137,7 +137,7 @@ SELECT goflow.cancel(:'e');
 SELECT goflow.wait(:'e', '90 s');
 SELECT goflow.heartbeat(:'t');
 SELECT goflow.complete(:'t', '{"id": "m", "bytes": 1}');
-SELECT count(*) FROM goflow.task;
+SELECT count(*) FROM goflow.tasks;
 \set VERBOSITY terse
 -- what is claimed may be answered while it is paused, what is not is not given out
 SELECT goflow.define('task_both', $${"nodes": {"a": {"type": "task", "queue": "task_a"}, "b": {"type": "task", "queue": "task_b"}}}$$);
@@ -259,7 +259,7 @@ SELECT goflow.run('task_short');
 SELECT goflow.task('a', 'q', payload => '{"x": "1"}', output => '{"y": "int"}', lease => '1 h', retry => 2);
 SELECT goflow.script('task_mail');
 
--- nothing is left
-SELECT count(*) FROM goflow.task;
+-- nothing is left that anybody sees
+SELECT count(*) FROM goflow.tasks;
 SELECT count(*) FROM goflow.pending p JOIN goflow.executions e ON e.execution = p.execution_id WHERE e.workflow LIKE 'task\_%';
 DROP PROCEDURE met;

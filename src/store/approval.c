@@ -6,8 +6,8 @@
  * what they are shown, and then what they said.  Whoever decides updates it, so
  * two who do so at the same time meet there.  The driver deletes it when it
  * stores the result of the node, or has cancelled the node.  A row without a
- * pending is what is left of one that was withdrawn while somebody was
- * deciding; nobody sees it.
+ * pending is what is left of one that was withdrawn while somebody was deciding,
+ * or the scheduler announced it; nobody sees it, and it goes with the execution.
  */
 #include "postgres.h"
 
