@@ -285,12 +285,7 @@ step_loop(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, List *ended
 		bool		goes_on = take_iteration(ex, frame, node, iteration);
 
 		if (!goes_on && iteration->now.error)
-		{
-			MemoryContext old = MemoryContextSwitchTo(ex->context);
-
-			row->error = DatumGetJsonbPCopy(JsonbPGetDatum(iteration->now.error));
-			MemoryContextSwitchTo(old);
-		}
+			row->error = goflow_jsonb_copy(ex->context, iteration->now.error);
 		goflow_frame_gone(ex, iteration);
 		if (!goes_on)
 			goflow_body_wind(ex, frame, node, row->unwind, row->error, row->target);
@@ -420,12 +415,7 @@ step_try(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, List *ended)
 	target = inner->now.target;
 	part = inner->body->part;
 	if (inner->now.unwind == GOFLOW_UNWIND_FAIL)
-	{
-		MemoryContext old = MemoryContextSwitchTo(ex->context);
-
-		error = DatumGetJsonbPCopy(JsonbPGetDatum(inner->now.error));
-		MemoryContextSwitchTo(old);
-	}
+		error = goflow_jsonb_copy(ex->context, inner->now.error);
 	if (inner->now.output && row->unwind == GOFLOW_UNWIND_NONE)
 		goflow_collected_write(&ex->row->id, frame->id, node->index, row->attempt, 1,
 							   inner->now.output);
@@ -557,12 +547,7 @@ step_parallel(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, List *e
 
 		pending->now.dirty = true;
 		if (branch->now.error)
-		{
-			MemoryContext old = MemoryContextSwitchTo(ex->context);
-
-			error = DatumGetJsonbPCopy(JsonbPGetDatum(branch->now.error));
-			MemoryContextSwitchTo(old);
-		}
+			error = goflow_jsonb_copy(ex->context, branch->now.error);
 		if (row->unwind == GOFLOW_UNWIND_NONE && unwind == GOFLOW_UNWIND_NONE)
 		{
 			Jsonb	   *output = branch->now.output;

@@ -147,7 +147,6 @@ goflow_node_failed(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, Js
 {
 	GoflowNodeRun *run = goflow_run(frame, node);
 	const GoflowRetry *retry;
-	MemoryContext old;
 
 	if (run->attempt == 0)
 		run->attempt = 1;
@@ -161,9 +160,7 @@ goflow_node_failed(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, Js
 		return;
 	}
 	goflow_execution_record(ex, frame, node, GOFLOW_NODE_FAILED, started_at, duration, error);
-	old = MemoryContextSwitchTo(goflow_failure_is_handled(node) ? frame->context : ex->context);
-	run->error = DatumGetJsonbPCopy(JsonbPGetDatum(error));
-	MemoryContextSwitchTo(old);
+	run->error = goflow_jsonb_copy(goflow_failure_is_handled(node) ? frame->context : ex->context, error);
 	give_up(ex, frame, node);
 }
 

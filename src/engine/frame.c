@@ -129,12 +129,7 @@ goflow_frame_start(GoflowExecution *ex, GoflowFrame *parent, GoflowNode *owner, 
 	check_stack_depth();
 	frame->now.dirty = true;
 	if (error)
-	{
-		MemoryContext old = MemoryContextSwitchTo(frame->context);
-
-		frame->now.error = DatumGetJsonbPCopy(JsonbPGetDatum(error));
-		MemoryContextSwitchTo(old);
-	}
+		frame->now.error = goflow_jsonb_copy(frame->context, error);
 	pending->now.live++;
 	goflow_history_frame(ex, frame, goflow_run(parent, owner)->attempt);
 	goflow_frame_begin(ex, frame);
@@ -206,11 +201,9 @@ finish(GoflowExecution *ex, GoflowFrame *frame)
 	GoflowNode *owner = frame->body->owner;
 	Jsonb	   *output = owner && owner->collect ? goflow_evaluate_jsonb(ex, frame, owner->collect) :
 		make_output(ex, frame);
-	MemoryContext old = MemoryContextSwitchTo(frame->context);
 
 	goflow_limit_check_size(ex->definition, "output of", frame->body->name, VARSIZE_ANY_EXHDR(output));
-	frame->now.output = DatumGetJsonbPCopy(JsonbPGetDatum(output));
-	MemoryContextSwitchTo(old);
+	frame->now.output = goflow_jsonb_copy(frame->context, output);
 	end(ex, frame);
 }
 

@@ -512,17 +512,6 @@ make_error(Position *at, ErrorData *error)
 	return goflow_error_to_jsonb(error, node, attempt);
 }
 
-/* A copy that lives as long as the execution. */
-static Jsonb *
-keep(GoflowExecution *ex, Jsonb *json)
-{
-	MemoryContext old = MemoryContextSwitchTo(ex->context);
-
-	json = DatumGetJsonbPCopy(JsonbPGetDatum(json));
-	MemoryContextSwitchTo(old);
-	return json;
-}
-
 /* What an error of a segment, which has been undone, means. */
 static void
 judge(Position *at, ErrorData *error)
@@ -566,7 +555,7 @@ judge(Position *at, ErrorData *error)
 	}
 	if (at->compensation)
 	{
-		goflow_compensate_done(ex, at->compensation, keep(ex, json));
+		goflow_compensate_done(ex, at->compensation, goflow_jsonb_copy(ex->context, json));
 		return;
 	}
 	if (node == NULL)
@@ -578,7 +567,7 @@ judge(Position *at, ErrorData *error)
 			ex->row->started_at = GetCurrentTimestamp();
 		if (at->frame == NULL)
 			ReThrowError(error);
-		goflow_frame_failed(ex, at->frame, keep(ex, json));
+		goflow_frame_failed(ex, at->frame, goflow_jsonb_copy(ex->context, json));
 		return;
 	}
 
@@ -589,7 +578,7 @@ judge(Position *at, ErrorData *error)
 		if ((ex->is_inline && error->sqlerrcode == ERRCODE_GOFLOW_MUST_WAIT) ||
 			run->pending->now.row.unwind != GOFLOW_UNWIND_NONE)
 			ReThrowError(error);
-		goflow_body_wind(ex, at->frame, node, GOFLOW_UNWIND_FAIL, keep(ex, json), -1);
+		goflow_body_wind(ex, at->frame, node, GOFLOW_UNWIND_FAIL, goflow_jsonb_copy(ex->context, json), -1);
 	}
 	else
 	{

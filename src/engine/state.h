@@ -590,6 +590,7 @@ extern Jsonb *goflow_datum_to_jsonb(Oid type, Datum value, bool isnull);
 
 /* A number as the integer type that a column has. */
 extern Datum goflow_integer(Oid type, int64 number);
+extern Jsonb *goflow_jsonb_copy(MemoryContext context, Jsonb *json);
 extern Jsonb *goflow_jsonb_array(List *values);	/* Jsonb *, NULL: JSON null */
 extern Jsonb *goflow_jsonb_only_value(Jsonb *object);	/* of an object with one key */
 

@@ -330,6 +330,16 @@ goflow_values_to_jsonb(const GoflowField *fields, int nfields, const Datum *valu
 }
 
 Jsonb *
+goflow_jsonb_copy(MemoryContext context, Jsonb *json)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+	Jsonb	   *copy = DatumGetJsonbPCopy(JsonbPGetDatum(json));
+
+	MemoryContextSwitchTo(old);
+	return copy;
+}
+
+Jsonb *
 goflow_jsonb_array(List *values)
 {
 	JsonbParseState *state = NULL;
