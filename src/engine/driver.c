@@ -416,18 +416,6 @@ is_passing(const ErrorData *error)
 	}
 }
 
-/* What has more to do goes to the end of the queue. */
-static void
-give_back(Claim *claims, int nclaims)
-{
-	for (int i = 0; i < nclaims; i++)
-		if (!claims[i].is_ended)
-		{
-			drop_from_memory(&claims[i]);
-			goflow_queue_release(&claims[i].id, true);
-		}
-}
-
 /*
  * The transaction of a batch failed: all of it is rolled back.  The executions
  * are loaded again, and run their next nodes in node mode.  If that does not
@@ -480,6 +468,18 @@ try_batch(Claim *claims, int nclaims, volatile int *next)
 	return error;
 }
 
+/* Others have waited for a turn: what has more to do goes to the end of the queue. */
+static void
+give_back(Claim *claims, int nclaims)
+{
+	for (int i = 0; i < nclaims; i++)
+		if (!claims[i].is_ended)
+		{
+			drop_from_memory(&claims[i]);
+			goflow_queue_release(&claims[i].id, true);
+		}
+}
+
 /*
  * Drives executions that this worker has claimed until each is finished, waits,
  * or has nodes in node mode, or until its turn is over; then lets it go.
@@ -525,7 +525,6 @@ goflow_engine_drive(const pg_uuid_t *executions, int nexecutions)
 		MemoryContextReset(goflow_batch_context);
 		if (open > 0 && goflow_queue_turn_is_over(since))
 		{
-			/* others have waited for one */
 			give_back(claims, nexecutions);
 			break;
 		}

@@ -50,11 +50,11 @@ goflow_engine_run_inline(GoflowExecutionRow *row, bool raise)
 														  ALLOCSET_DEFAULT_SIZES);
 	GoflowWrites *writes;
 	GoflowExecution *ex;
-	bool is_raising;
-	bool is_first = true;
-	int nest_level;
+	bool		is_raising;
+	bool		is_first = true;
+	int			nest_level;
 
-	check_stack_depth(); /* a node may call run() again */
+	check_stack_depth();		/* a node may call run() again */
 	MemoryContextSwitchTo(context);
 	writes = goflow_writes_create(segment_context);
 	nest_level = NewGUCNestLevel();
@@ -77,7 +77,7 @@ goflow_engine_run_inline(GoflowExecutionRow *row, bool raise)
 		is_first = false;
 		goflow_execution_mark_entries(ex);
 		goflow_writes_flush(writes, NULL);
-		CommandCounterIncrement(); /* what was written is read again */
+		CommandCounterIncrement();	/* what was written is read again */
 		MemoryContextSwitchTo(context);
 		MemoryContextReset(segment_context);
 		writes = ex->writes = goflow_writes_create(segment_context);

@@ -376,12 +376,11 @@ goflow_node_is_pure(const GoflowNode *node)
 {
 	switch (node->type)
 	{
-		case GOFLOW_TYPE_CONDITION:
-			break;
 		case GOFLOW_TYPE_SWITCH:
 			if (node->expr)
 				return false;	/* equality may be the user's */
 			break;
+		case GOFLOW_TYPE_CONDITION:
 		case GOFLOW_TYPE_SET:
 		case GOFLOW_TYPE_TRANSFORM:
 			break;

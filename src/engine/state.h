@@ -578,8 +578,9 @@ extern void goflow_values_decode(const GoflowField *fields, int nfields, ArrayTy
 								 Datum *values, bool *nulls);
 extern Datum goflow_value_decode(const GoflowField *field, const char *string);
 
-/* A copy in the current context, detoasted. */
 extern bool goflow_type_is_by_value(Oid type);	/* the commonest without a look-up */
+
+/* A copy in the current context, detoasted. */
 extern Datum goflow_value_copy(Oid type, Datum value);
 extern Jsonb *goflow_values_to_jsonb(const GoflowField *fields, int nfields,
 									 const Datum *values, const bool *nulls);
