@@ -188,16 +188,15 @@ static GoflowExecutionRow *
 execution_of(const GoflowMessage *message, bool variables)
 {
 	const GoflowEvent *event = &message->event;
-	bool		is_lifecycle = (GOFLOW_EVENT_BIT(event->type) & GOFLOW_EVENTS_LIFECYCLE) != 0;
-	GoflowExecutionRow *stored = NULL;
+	bool		tells_row = (GOFLOW_EVENT_BIT(event->type) & GOFLOW_EVENTS_LIFECYCLE) != 0 &&
+		message->has_values;
+	bool		tells_variables = variables || event->type == GOFLOW_EVENT_VARIABLE_CHANGED;
+	GoflowExecutionRow *stored = tells_row || tells_variables ?
+		goflow_execution_read(&message->execution_id) : NULL;
 	GoflowExecutionRow *row;
 
-	if (variables || event->type == GOFLOW_EVENT_VARIABLE_CHANGED || (is_lifecycle && message->has_values))
-	{
-		stored = goflow_execution_read(&message->execution_id);
-		if (stored == NULL || (is_lifecycle && message->has_values))
-			return stored;
-	}
+	if (tells_row || (tells_variables && stored == NULL))
+		return stored;
 	row = palloc0(sizeof(GoflowExecutionRow));
 	row->id = message->execution_id;
 	row->state = event->state;
@@ -205,7 +204,7 @@ execution_of(const GoflowMessage *message, bool variables)
 	row->started_at = message->started_at;
 	row->finished_at = event->at;
 	row->last_seq = event->number;
-	if (stored)
+	if (tells_variables)
 	{
 		row->assigned = stored->assigned;
 		row->assigned_values = stored->assigned_values;

@@ -135,7 +135,7 @@ restart_scan(GoflowScan *scan, int nkeys, const Datum *keys)
 	iscan->xs_snapshot = scan->snapshot;
 	for (int i = 0; i < nkeys; i++)
 		iscan->keyData[i].sk_argument = keys[i];
-	index_rescan(iscan, iscan->keyData, nkeys, NULL, 0);
+	index_rescan(iscan, NULL, nkeys, NULL, 0);	/* its keys, as they are now */
 }
 
 static void
