@@ -5,7 +5,7 @@ EXTVERSION = 0.1.0
 
 # These need no PostgreSQL to begin with: their scripts install what is missing
 # and come back to this file.
-SCRIPTED = check soak demo bench fuzz chaos setup format
+SCRIPTED = check soak demo bench fuzz chaos setup
 
 ifneq ($(filter $(SCRIPTED),$(MAKECMDGOALS)),)
 
@@ -17,7 +17,6 @@ bench: ; @test/bench/run
 fuzz: ; @test/fuzz/run
 chaos: ; @VERBOSE=1 FAULTS=$${FAULTS:-1000} test/check 030_chaos
 setup: ; @tools/setup
-format: ; clang-format -i $(wildcard src/*.[ch] src/*/*.[ch])
 $(filter-out $(SCRIPTED),$(MAKECMDGOALS)): ; @$(MAKE) $@
 
 else
