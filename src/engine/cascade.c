@@ -46,12 +46,14 @@ static void
 append_ready(GoflowFrame *frame, GoflowNode *node)
 {
 	GoflowFrameState *now = &frame->now;
+	int			at = now->ready_head + now->ready_count;
 
 	/* it may be there still for a step that is not wanted any more */
 	if (goflow_run(frame, node)->is_listed)
 		return;
 	goflow_run(frame, node)->is_listed = true;
-	now->ready[(now->ready_head + now->ready_count++) % frame->body->nnodes] = node->position;
+	now->ready_count++;
+	now->ready[at < frame->body->nnodes ? at : at - frame->body->nnodes] = node->position;
 }
 
 void
@@ -229,7 +231,9 @@ settle(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 void
 goflow_cascade_ended(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 {
-	GoflowNode **work = palloc((frame->body->nnodes + 1) * sizeof(GoflowNode *));
+	GoflowNode *few[64];
+	bool		is_few = frame->body->nnodes < lengthof(few);
+	GoflowNode **work = is_few ? few : palloc((frame->body->nnodes + 1) * sizeof(GoflowNode *));
 	int			nwork = 0;
 
 	work[nwork++] = node;
@@ -243,7 +247,8 @@ goflow_cascade_ended(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 		if (source->on_error_node && settle(ex, frame, source->on_error_node))
 			work[nwork++] = source->on_error_node;
 	}
-	pfree(work);
+	if (!is_few)
+		pfree(work);
 	goflow_frame_check_end(ex, frame);
 }
 
@@ -296,7 +301,8 @@ goflow_cascade_next(GoflowExecution *ex, GoflowFrame **frame)
 			GoflowNode *node = (*frame)->body->nodes[now->ready[now->ready_head]];
 			GoflowNodeRun *run = &now->runs[node->position];
 
-			now->ready_head = (now->ready_head + 1) % (*frame)->body->nnodes;
+			if (++now->ready_head == (*frame)->body->nnodes)
+				now->ready_head = 0;
 			now->ready_count--;
 			run->is_listed = false;
 			/* it may have been cancelled while it was in the list */

@@ -59,6 +59,9 @@ typedef struct GoflowPlan
 	bool		in_use;			/* being evaluated, or an error got it out of that */
 	MemoryContext context;		/* of what follows; ends with the transaction */
 	ExprState  *state;			/* of a simple expression */
+	Oid			type;			/* of its value */
+	int32		typmod;
+	ParamListInfo params;		/* that it is evaluated with; NULL: it has no references */
 	ExprContext *econtext;
 	Oid			source_type;	/* of cast */
 	ExprState  *cast;			/* from the result's type to the target; NULL: none needed */
@@ -171,9 +174,9 @@ get_plan(GoflowExpr *expr)
 	return plan;
 }
 
-/* Values of an expression's references, which are known once it is parsed; NULL if it has none. */
-ParamListInfo
-goflow_evaluate_params(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr)
+/* Room for the values of an expression's references, which are known once it is parsed; NULL if it has none. */
+static ParamListInfo
+make_params(const GoflowExpr *expr)
 {
 	ParamListInfo params;
 
@@ -182,13 +185,26 @@ goflow_evaluate_params(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr
 	params = makeParamList(expr->nrefs);
 	for (int i = 0; i < expr->nrefs; i++)
 	{
-		ParamExternData *param = &params->params[i];
-
-		param->value = goflow_reference_value(ex, frame, expr->node, &expr->refs[i],
-											  &param->isnull);
-		param->ptype = expr->refs[i].type;
-		param->pflags = PARAM_FLAG_CONST;
+		params->params[i].ptype = expr->refs[i].type;
+		params->params[i].pflags = PARAM_FLAG_CONST;
 	}
+	return params;
+}
+
+static void
+set_params(GoflowExecution *ex, GoflowFrame *frame, const GoflowExpr *expr, ParamListInfo params)
+{
+	for (int i = 0; i < expr->nrefs; i++)
+		params->params[i].value = goflow_reference_value(ex, frame, expr->node, &expr->refs[i],
+														 &params->params[i].isnull);
+}
+
+ParamListInfo
+goflow_evaluate_params(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr)
+{
+	ParamListInfo params = make_params(expr);
+
+	set_params(ex, frame, expr, params);
 	return params;
 }
 
@@ -233,17 +249,25 @@ get_simple_expression(GoflowPlan *plan)
 	return result;
 }
 
+/* Is the per-transaction state that of this transaction and user, and the plan as it was? */
+static bool
+is_present(const GoflowPlan *plan)
+{
+	return plan->lxid == GoflowLocalTransactionId() && plan->user == GetUserId() &&
+		SPI_plan_is_valid(plan->spi);
+}
+
 /* Brings the per-transaction state up to date. */
 static void
-begin_transaction(GoflowPlan *plan)
+begin_transaction(GoflowPlan *plan, GoflowExpr *expr)
 {
 	LocalTransactionId lxid = GoflowLocalTransactionId();
 	MemoryContext old;
-	Expr	   *expr;
+	Expr	   *tree;
 
 	if (plan->lxid == lxid)
 	{
-		if (plan->in_use || (plan->user == GetUserId() && SPI_plan_is_valid(plan->spi)))
+		if (plan->in_use || is_present(plan))
 			return;
 		MemoryContextDelete(plan->context);
 	}
@@ -271,13 +295,17 @@ begin_transaction(GoflowPlan *plan)
 	plan->econtext = CreateStandaloneExprContext();
 	if (plan->is_simple)
 	{
-		expr = get_simple_expression(plan);
-		if (expr)
+		tree = get_simple_expression(plan);
+		if (tree)
 		{
-			plan->is_mutable = contain_mutable_functions((Node *) expr);
-			plan->is_fast = !contain_volatile_functions((Node *) expr) &&
-				!goflow_calls_user_code((Node *) expr, NULL);
-			plan->state = ExecInitExpr(expr, NULL);
+			plan->is_mutable = contain_mutable_functions((Node *) tree);
+			plan->is_fast = !contain_volatile_functions((Node *) tree) &&
+				!goflow_calls_user_code((Node *) tree, NULL);
+			plan->state = ExecInitExpr(tree, NULL);
+			plan->type = exprType((Node *) tree);
+			plan->typmod = exprTypmod((Node *) tree);
+			plan->params = make_params(expr);
+			plan->econtext->ecxt_param_list_info = plan->params;
 		}
 	}
 	MemoryContextSwitchTo(old);
@@ -365,64 +393,67 @@ is_literal_pure(Oid type)
 	return input < FirstNormalObjectId && func_volatile(input) == PROVOLATILE_IMMUTABLE;
 }
 
+/* The value of a simple expression; it lives until the next evaluation. */
+static Datum
+evaluate_directly(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr, GoflowPlan *plan,
+				  bool *isnull)
+{
+	Datum		value;
+
+	set_params(ex, frame, expr, plan->params);
+	if (plan->is_mutable)
+	{
+		CommandCounterIncrement();
+		PushActiveSnapshot(GetTransactionSnapshot());
+	}
+	value = ExecEvalExprSwitchContext(plan->state, plan->econtext, isnull);
+	if (plan->is_mutable)
+		PopActiveSnapshot();
+	return value;
+}
+
+/* The value of any other one: that of the row it gives, if there is one.  The caller frees SPI_tuptable. */
+static Datum
+evaluate_by_executor(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr, GoflowPlan *plan,
+					 bool *isnull, Oid *type, int32 *typmod)
+{
+	SPIExecuteOptions options;
+	int			rc;
+
+	memset(&options, 0, sizeof(options));
+	options.params = goflow_evaluate_params(ex, frame, expr);
+	options.must_return_tuples = true;
+	options.tcount = 2;
+	register_rows(ex, frame, expr);
+	rc = SPI_execute_plan_extended(plan->spi, &options);
+	unregister_relations(expr->relations);
+	if (rc < 0 || SPI_tuptable == NULL)
+		elog(ERROR, "SPI_execute_plan_extended failed: %s", SPI_result_code_string(rc));
+	if (SPI_processed > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_GOFLOW_TOO_MANY_ROWS),
+				 errmsg("expression \"%s\" returned more than one row", expr->key)));
+	*type = TupleDescAttr(SPI_tuptable->tupdesc, 0)->atttypid;
+	*typmod = TupleDescAttr(SPI_tuptable->tupdesc, 0)->atttypmod;
+	*isnull = SPI_processed == 0;
+	return *isnull ? (Datum) 0 :
+		SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, isnull);
+}
+
 static Datum
 evaluate(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr, GoflowPlan *plan, bool *isnull,
 		 Oid *type, int32 *typmod)
 {
-	ParamListInfo params;
 	Datum		value;
-	Oid			result_type;
-	int32		result_typmod = -1;
+	Oid			result_type = plan->type;
+	int32		result_typmod = plan->typmod;
 	bool		is_literal;
 
-	params = goflow_evaluate_params(ex, frame, expr);
-
+	ResetExprContext(plan->econtext);
 	if (plan->state)
-	{
-		MemoryContext old;
-
-		result_type = exprType((Node *) plan->state->expr);
-		result_typmod = exprTypmod((Node *) plan->state->expr);
-		if (plan->is_mutable)
-		{
-			CommandCounterIncrement();
-			PushActiveSnapshot(GetTransactionSnapshot());
-		}
-		ResetExprContext(plan->econtext);
-		plan->econtext->ecxt_param_list_info = params;
-		old = MemoryContextSwitchTo(plan->econtext->ecxt_per_tuple_memory);
-		value = ExecEvalExpr(plan->state, plan->econtext, isnull);
-		MemoryContextSwitchTo(old);
-		plan->econtext->ecxt_param_list_info = NULL;
-		if (plan->is_mutable)
-			PopActiveSnapshot();
-	}
+		value = evaluate_directly(ex, frame, expr, plan, isnull);
 	else
-	{
-		SPIExecuteOptions options;
-		int			rc;
-
-		memset(&options, 0, sizeof(options));
-		options.params = params;
-		options.must_return_tuples = true;
-		options.tcount = 2;
-		register_rows(ex, frame, expr);
-		rc = SPI_execute_plan_extended(plan->spi, &options);
-		unregister_relations(expr->relations);
-		if (rc < 0 || SPI_tuptable == NULL)
-			elog(ERROR, "SPI_execute_plan_extended failed: %s", SPI_result_code_string(rc));
-		if (SPI_processed > 1)
-			ereport(ERROR,
-					(errcode(ERRCODE_GOFLOW_TOO_MANY_ROWS),
-					 errmsg("expression \"%s\" returned more than one row", expr->key)));
-		result_type = TupleDescAttr(SPI_tuptable->tupdesc, 0)->atttypid;
-		result_typmod = TupleDescAttr(SPI_tuptable->tupdesc, 0)->atttypmod;
-		*isnull = true;
-		value = (Datum) 0;
-		if (SPI_processed == 1)
-			value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, isnull);
-		ResetExprContext(plan->econtext);
-	}
+		value = evaluate_by_executor(ex, frame, expr, plan, isnull, &result_type, &result_typmod);
 
 	is_literal = result_type == UNKNOWNOID;
 	if (is_literal)
@@ -435,12 +466,9 @@ evaluate(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr, GoflowPlan *
 			(!is_literal || is_literal_pure(result_type));
 	if (plan->cast)
 	{
-		MemoryContext old = MemoryContextSwitchTo(plan->econtext->ecxt_per_tuple_memory);
-
 		plan->econtext->caseValue_datum = value;
 		plan->econtext->caseValue_isNull = *isnull;
-		value = ExecEvalExpr(plan->cast, plan->econtext, isnull);
-		MemoryContextSwitchTo(old);
+		value = ExecEvalExprSwitchContext(plan->cast, plan->econtext, isnull);
 	}
 	if (OidIsValid(expr->target))
 	{
@@ -448,7 +476,7 @@ evaluate(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr, GoflowPlan *
 		result_typmod = expr->target_typmod;
 	}
 
-	if (!*isnull)
+	if (!*isnull && !goflow_type_is_by_value(result_type))
 		value = keep_value(ex, frame, result_type, value);
 	if (!plan->state && SPI_tuptable)
 		SPI_freetuptable(SPI_tuptable);
@@ -471,13 +499,13 @@ goflow_evaluate(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr, bool 
 	GoflowPlan *plan = get_plan(expr);
 	Datum		value;
 
-	begin_transaction(plan);
+	begin_transaction(plan, expr);
 	if (plan->in_use)
 	{
 		GoflowPlan	nested = *plan;
 
 		nested.lxid = InvalidLocalTransactionId;
-		begin_transaction(&nested);
+		begin_transaction(&nested, expr);
 		value = evaluate(ex, frame, expr, &nested, isnull, type, typmod);
 		MemoryContextDelete(nested.context);
 		return value;
@@ -497,8 +525,7 @@ goflow_evaluate_is_pure(GoflowExpr *expr)
 {
 	GoflowPlan *plan = expr->plan;
 
-	return plan && plan->is_pure && plan->lxid == GoflowLocalTransactionId() &&
-		plan->user == GetUserId() && SPI_plan_is_valid(plan->spi);
+	return plan && plan->is_pure && is_present(plan);
 }
 
 /* Frees the plan; the next evaluation begins with the text. */
@@ -523,7 +550,7 @@ goflow_evaluate_is_simple(GoflowExpr *expr)
 {
 	GoflowPlan *plan = get_plan(expr);
 
-	begin_transaction(plan);
+	begin_transaction(plan, expr);
 	return plan->state != NULL && plan->is_fast;
 }
 

@@ -20,18 +20,36 @@
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
-static void
-allocate(GoflowFrame *frame, GoflowFrameState *state)
+static Size
+size_of_state(const GoflowBody *body)
 {
-	int			nnodes = Max(frame->body->nnodes, 1);
-	int			nvariables = Max(frame->body->nvariables, 1);
+	return MAXALIGN(body->nnodes * sizeof(GoflowNodeRun)) +
+		MAXALIGN(body->nvariables * (sizeof(Datum) + sizeof(bool))) +
+		MAXALIGN(body->nnodes * sizeof(int16));
+}
 
-	state->runs = palloc0(nnodes * sizeof(GoflowNodeRun));
-	state->variables = palloc0(nvariables * sizeof(Datum));
-	state->variable_nulls = palloc0(nvariables * sizeof(bool));
-	state->ready = palloc0(nnodes * sizeof(int16));
-	for (int i = 0; i < nvariables; i++)
-		state->variable_nulls[i] = true;
+/* Gives a state its arrays. */
+static char *
+lay_out(const GoflowBody *body, GoflowFrameState *state, char *room)
+{
+	state->runs = (GoflowNodeRun *) room;
+	room += MAXALIGN(body->nnodes * sizeof(GoflowNodeRun));
+	state->variables = (Datum *) room;
+	state->variable_nulls = (bool *) (state->variables + body->nvariables);
+	room += MAXALIGN(body->nvariables * (sizeof(Datum) + sizeof(bool)));
+	state->ready = (int16 *) room;
+	return room + MAXALIGN(body->nnodes * sizeof(int16));
+}
+
+/* Bytes that the columns of the body's nodes need, if each runs once. */
+static Size
+size_of_columns(const GoflowBody *body)
+{
+	Size		size = 0;
+
+	for (int i = 0; i < body->nnodes; i++)
+		size += GOFLOW_COLUMNS_SIZE(body->nodes[i]);
+	return size;
 }
 
 /* A frame in memory, with every node idle. */
@@ -39,18 +57,24 @@ GoflowFrame *
 goflow_frame_create(GoflowExecution *ex, GoflowFrame *parent, GoflowBody *body, int32 id, int64 iteration)
 {
 	MemoryContext context = AllocSetContextCreate(ex->context, "goflow frame", ALLOCSET_SMALL_SIZES);
+	Size		size = MAXALIGN(sizeof(GoflowFrame)) + size_of_state(body);
+	Size		columns = size_of_columns(body);
 	MemoryContext old = MemoryContextSwitchTo(context);
-	GoflowFrame *frame = palloc0(sizeof(GoflowFrame));
+	char	   *room = palloc(size + size_of_state(body) + columns);	/* in one piece */
+	GoflowFrame *frame = (GoflowFrame *) room;
 	bool	   *reachable = palloc(Max(body->nnodes, 1) * sizeof(bool));
 
+	memset(room, 0, size);		/* the saved state is to be copied over, columns are to be set */
+	room = lay_out(body, &frame->now, room + MAXALIGN(sizeof(GoflowFrame)));
+	frame->room = lay_out(body, &frame->saved, room);
+	frame->room_left = columns;
+	memset(frame->now.variable_nulls, true, body->nvariables * sizeof(bool));
 	frame->context = context;
 	frame->id = id;
 	frame->body = body;
 	frame->parent = parent;
 	frame->iteration = iteration;
 	frame->segment = ex->segment;
-	allocate(frame, &frame->now);
-	allocate(frame, &frame->saved);
 	frame->now.target = -1;
 
 	frame->now.open = goflow_graph_reach(body, parent ? -1 : ex->row->entry, reachable);

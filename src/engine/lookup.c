@@ -225,9 +225,10 @@ goflow_variable_assign(GoflowExecution *ex, GoflowFrame *frame, int variable, Go
 	GoflowFrame *owner = frame_of_variable(frame, variable);
 	int			at = variable - owner->body->first_variable;
 	bool		is_by_value = goflow_type_is_by_value(field->type);
-	MemoryContext old = MemoryContextSwitchTo(ex->writes->context);
-	GoflowVariableRow *row = palloc0(sizeof(GoflowVariableRow));
+	GoflowVariableRow *row = goflow_writes_alloc(ex->writes, sizeof(GoflowVariableRow));
+	MemoryContext old;
 
+	memset(row, 0, sizeof(*row));
 	row->execution_id = ex->row->id;
 	row->variable = variable;
 	/* in node mode: its driver will give it a number */
@@ -237,18 +238,16 @@ goflow_variable_assign(GoflowExecution *ex, GoflowFrame *frame, int variable, Go
 	row->assigned_at = GetCurrentTimestamp();
 	if (!isnull)
 	{
-		row->value = goflow_value_encode(field, value);
+		row->value = goflow_value_write(ex->writes, field, value);
 		goflow_limit_check_size(ex->definition, "variable", field->name, VARSIZE_ANY_EXHDR(row->value));
 	}
 	goflow_writes_add(ex->writes, GOFLOW_WRITE_VARIABLE, row);
 	goflow_history_assigned(ex, row);
 
 	/* a loop may assign it for ever; but a rolled-back segment has the old value again */
+	old = MemoryContextSwitchTo(ex->context);
 	if (!is_by_value && !owner->now.variable_nulls[at])
-	{
-		MemoryContextSwitchTo(ex->context);
 		ex->gone_values = lappend(ex->gone_values, DatumGetPointer(owner->now.variables[at]));
-	}
 	MemoryContextSwitchTo(owner->context);
 	owner->now.variables[at] = isnull ? (Datum) 0 : goflow_value_copy(field->type, value);
 	owner->now.variable_nulls[at] = isnull;

@@ -83,11 +83,17 @@ run_switch(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, GoflowNode
 	MemoryContextSwitchTo(old);
 }
 
+/* So many assignments need no memory but the stack's. */
+#define SET_FEW 8
+
 static void
 run_set(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 {
-	Datum	   *values = palloc(node->nexprs * sizeof(Datum));
-	bool	   *nulls = palloc(node->nexprs * sizeof(bool));
+	Datum		few[SET_FEW];
+	bool		few_nulls[SET_FEW];
+	bool		is_few = node->nexprs <= SET_FEW;
+	Datum	   *values = is_few ? few : palloc(node->nexprs * sizeof(Datum));
+	bool	   *nulls = is_few ? few_nulls : palloc(node->nexprs * sizeof(bool));
 
 	/* all are evaluated before the first is assigned */
 	for (int i = 0; i < node->nexprs; i++)
@@ -224,10 +230,18 @@ run_notify(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 void
 goflow_node_make_columns(GoflowFrame *frame, GoflowNode *node, GoflowNodeRun *run)
 {
-	int			n = Max(node->ncolumns, 1);
+	Size		size = GOFLOW_COLUMNS_SIZE(node);
 
-	run->values = MemoryContextAlloc(frame->context, n * (sizeof(Datum) + sizeof(bool)));
-	run->nulls = (bool *) (run->values + n);
+	/* the frame has room for each node once; an attempt more takes more */
+	if (size <= frame->room_left)
+	{
+		run->values = (Datum *) frame->room;
+		frame->room += size;
+		frame->room_left -= size;
+	}
+	else
+		run->values = MemoryContextAlloc(frame->context, size);
+	run->nulls = (bool *) (run->values + Max(node->ncolumns, 1));
 }
 
 void

@@ -30,6 +30,17 @@ goflow_execution_show(GoflowExecution *ex)
 }
 
 void
+goflow_execution_track_node(GoflowExecution *ex, int node)
+{
+	int64		ended = (int64) ex->now.completed + ex->now.failed + ex->now.skipped;
+
+	if (ex->now.total == ex->shown_total && ended == ex->shown_ended)
+		goflow_tracker_node(&ex->tracker, node);
+	else
+		goflow_execution_track(ex, node);
+}
+
+void
 goflow_execution_track(GoflowExecution *ex, int node)
 {
 	/* it may be less from now on */
@@ -61,11 +72,11 @@ write_journal(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, char st
 			  TimestampTz started_at, int duration, Jsonb *error, bool retried)
 {
 	GoflowNodeRun *run = goflow_run(frame, node);
-	MemoryContext old = MemoryContextSwitchTo(ex->writes->context);
-	GoflowNodeRow *row = palloc0(sizeof(GoflowNodeRow));
+	GoflowNodeRow *row = goflow_writes_alloc(ex->writes, sizeof(GoflowNodeRow));
 	TimestampTz now = state == GOFLOW_NODE_COMPLETED && duration < PG_INT32_MAX ?
 		started_at + duration : GetCurrentTimestamp();
 
+	memset(row, 0, sizeof(*row));
 	run->ended_at = now;
 	if (run->attempt == 0)
 		run->attempt = 1;
@@ -85,15 +96,17 @@ write_journal(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, char st
 	{
 		/* copies: the frame may have gone before they are written */
 		row->ncolumns = node->ncolumns;
-		row->columns = goflow_values_to_texts(node->columns, node->ncolumns, run->values, run->nulls);
-		goflow_limit_check_result(node, row->columns, run->nulls);
-		row->column_nulls = palloc(node->ncolumns * sizeof(bool));
+		row->columns = goflow_writes_alloc(ex->writes, node->ncolumns * (sizeof(Datum) + sizeof(bool)));
+		row->column_nulls = (bool *) (row->columns + node->ncolumns);
 		memcpy(row->column_nulls, run->nulls, node->ncolumns * sizeof(bool));
+		for (int i = 0; i < node->ncolumns; i++)
+			row->columns[i] = run->nulls[i] ? (Datum) 0 :
+				PointerGetDatum(goflow_value_write(ex->writes, &node->columns[i], run->values[i]));
+		goflow_limit_check_result(node, row->columns, row->column_nulls);
 	}
 	row->retried = retried;
 	goflow_history_end(ex, frame, node, row);
 	goflow_writes_add(ex->writes, GOFLOW_WRITE_NODE, row);
-	MemoryContextSwitchTo(old);
 }
 
 /*

@@ -75,13 +75,22 @@ name(GoflowInstance *instance, GoflowExecution *ex, GoflowFrame *frame, GoflowNo
 	instance->attempt = attempt;
 }
 
-/* May this node run in a transaction that it shares with others? */
+/* Has the server crashed with it, or with others of its kind? */
 static bool
-may_join(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
+has_crashed(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 {
 	GoflowInstance instance;
 	GoflowCrashes crashes;
 
+	name(&instance, ex, frame, node, 0);
+	crashes = goflow_mark_crashes(&instance, ex->definition->workflow_id);
+	return crashes.own > 0 || crashes.executions > 0;
+}
+
+/* May this node run in a transaction that it shares with others? */
+static bool
+may_join(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
+{
 	if (!node->is_atomic)
 	{
 		if (ex->is_inline)
@@ -110,9 +119,7 @@ may_join(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 		return true;
 	if (ex->alone)
 		return false;
-	name(&instance, ex, frame, node, 0);
-	crashes = goflow_mark_crashes(&instance, ex->definition->workflow_id);
-	if (crashes.own > 0 || crashes.executions > 0)
+	if (unlikely(goflow_mark_has_crashes()) && has_crashed(ex, frame, node))
 		return false;
 	switch (goflow_speed_get(ex->definition->workflow_id, node->index))
 	{
@@ -126,12 +133,11 @@ may_join(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 }
 
 static void
-check_fuse(GoflowNode *node)
+raise_unfit(GoflowNode *node)
 {
-	if (goflow_session_fuse_burnt() || goflow_session_timed_out() || goflow_session_must_run_alone())
-		ereport(ERROR,
-				(errcode(ERRCODE_QUERY_CANCELED),
-				 errmsg_internal("node \"%s\" cannot run in a batch", node->path)));
+	ereport(ERROR,
+			(errcode(ERRCODE_QUERY_CANCELED),
+			 errmsg_internal("node \"%s\" cannot run in a batch", node->path)));
 }
 
 /*
@@ -159,7 +165,9 @@ execute(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, instr_time *b
 	if (!ex->is_inline)
 	{
 		goflow_session_node_end();
-		check_fuse(node);		/* also when the node swallowed the cancel */
+		/* also when the node swallowed the cancel */
+		if (goflow_session_fuse_burnt() || goflow_session_timed_out() || goflow_session_must_run_alone())
+			raise_unfit(node);
 	}
 	return ended;
 }
@@ -205,7 +213,8 @@ time_bare_node(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, Timest
 	goflow_session_pure_begin(*started_at);
 	(void) goflow_node_execute(ex, frame, node);
 	goflow_session_pure_end();
-	check_fuse(node);
+	if (goflow_session_fuse_burnt())
+		raise_unfit(node);
 	*duration = Max(GetCurrentTimestamp() - *started_at, 0);
 }
 
@@ -230,7 +239,7 @@ run_node(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, bool bare, T
 	/* what a retry waited for has come */
 	if (run->pending && run->pending->now.row.kind == GOFLOW_PENDING_RETRY)
 		goflow_pending_end(ex, run->pending);
-	goflow_execution_track(ex, node->index);
+	goflow_execution_track_node(ex, node->index);
 
 	if (bare)
 		time_bare_node(ex, frame, node, &started_at, &duration);
@@ -308,7 +317,8 @@ enter(Position *at, GoflowFrame *frame, GoflowNode *node, int attempt, bool show
 	at->losses = goflow_queue_set_driven(&at->instance);
 	if (at->losses >= GOFLOW_MAX_LOSSES)
 		goflow_error_lost(ex->definition, blamed, at->losses);
-	at->crashed = goflow_fence_check(&at->instance, ex->definition, blamed);
+	at->crashed = unlikely(goflow_mark_has_crashes()) &&
+		goflow_fence_check(&at->instance, ex->definition, blamed);
 	goflow_mark_run(&at->instance, ex->definition->workflow_id);
 }
 
@@ -419,8 +429,10 @@ run_nodes(Position *at, GoflowBudget *budget, bool only_one)
 		GoflowNode *node;
 		TimestampTz previous = at->ended_at;
 
+		bool		at_limit = goflow_limit_is_reached(ex);
+
 		CHECK_FOR_INTERRUPTS();
-		if (unlikely(goflow_limit_is_reached(ex)))
+		if (unlikely(at_limit))
 			goflow_limit_stop(ex);
 		at->node = NULL;
 		at->frame = goflow_frame_next(ex);
@@ -458,7 +470,7 @@ run_nodes(Position *at, GoflowBudget *budget, bool only_one)
 		else
 		{
 			at->node = node;
-			if (unlikely(goflow_limit_is_reached(ex)) && !goflow_run(at->frame, node)->is_stepping)
+			if (unlikely(at_limit) && !goflow_run(at->frame, node)->is_stepping)
 				goflow_limit_check_rest(ex);
 			if (goflow_run(at->frame, node)->is_stepping)
 			{

@@ -262,7 +262,6 @@ goflow_session_pure_begin(TimestampTz now)
 void
 goflow_session_pure_end(void)
 {
-	end_timeouts();
 	goflow_session_allow_cancel(false);
 }
 

@@ -177,6 +177,8 @@ struct GoflowFrame
 	Datum	   *items;			/* of a loop's iteration; NULL until read */
 	bool	   *item_nulls;
 	List	   *tuplestores;	/* to end with the frame */
+	char	   *room;			/* for columns of nodes to come */
+	Size		room_left;
 	GoflowFrameState now;
 	GoflowFrameState saved;
 };
@@ -347,9 +349,13 @@ extern void goflow_execution_record(GoflowExecution *ex, GoflowFrame *frame, Gof
 extern void goflow_execution_record_attempt(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node,
 											TimestampTz started_at, int duration, Jsonb *error);
 
-/* Progress, shown by who drives it.  node: the current one, -1: none. */
+/*
+ * Progress, shown by who drives it.  node: the current one, -1: none.  The
+ * last one is for when counts may have changed only by nodes that ended.
+ */
 extern void goflow_execution_show(GoflowExecution *ex);
 extern void goflow_execution_track(GoflowExecution *ex, int node);
+extern void goflow_execution_track_node(GoflowExecution *ex, int node);
 extern int	goflow_execution_percent(const GoflowExecution *ex);	/* in hundredths, never falls */
 
 /* ---- frame.c ---- */
@@ -542,6 +548,10 @@ extern bool goflow_node_runs_bodies(const GoflowNode *node);
 /* May begin in node mode, and then have a pending and no row in the journal. */
 extern bool goflow_node_may_wait(const GoflowNode *node);
 
+/* Bytes of values and nulls of a node's columns. */
+#define GOFLOW_COLUMNS_SIZE(node) \
+	MAXALIGN(Max((node)->ncolumns, 1) * (sizeof(Datum) + sizeof(bool)))
+
 /* Its columns, to be set; then the last one, if it has "aggregate". */
 extern void goflow_node_make_columns(GoflowFrame *frame, GoflowNode *node, GoflowNodeRun *run);
 
@@ -570,8 +580,9 @@ extern void goflow_rows_load(GoflowExecution *ex, GoflowFrame *frame, GoflowNode
 							 const GoflowField *fields, int nfields, Tuplestorestate *rows);
 
 /* ---- value.c ---- */
-extern Datum *goflow_values_to_texts(const GoflowField *fields, int nfields,
-									 const Datum *values, const bool *nulls);
+
+/* The text form of a value, in the memory of what is to be written; goflow_value_encode(): in the current context. */
+extern text *goflow_value_write(GoflowWrites *writes, const GoflowField *field, Datum value);
 extern ArrayType *goflow_values_encode(const GoflowField *fields, int nfields,
 									   const Datum *values, const bool *nulls);
 extern void goflow_values_decode(const GoflowField *fields, int nfields, ArrayType *array,

@@ -86,34 +86,47 @@ lookup_type(Oid type)
 	return entry;
 }
 
+/* A text among what is to be written, or (NULL) in the current context. */
+static text *
+make_text(GoflowWrites *writes, const char *string, int length)
+{
+	text	   *result = writes ? goflow_writes_alloc(writes, VARHDRSZ + length) : palloc(VARHDRSZ + length);
+
+	SET_VARSIZE(result, VARHDRSZ + length);
+	memcpy(VARDATA(result), string, length);
+	return result;
+}
+
 /* The text form of the commonest types, which needs no settings and no look-up; NULL: of another one. */
 static text *
-encode_plain(Oid type, Datum value)
+encode_plain(GoflowWrites *writes, Oid type, Datum value)
 {
 	char		digits[MAXINT8LEN + 1];
+	text	   *string;
 
 	switch (type)
 	{
 		case BOOLOID:
-			return cstring_to_text_with_len(DatumGetBool(value) ? "t" : "f", 1);
+			return make_text(writes, DatumGetBool(value) ? "t" : "f", 1);
 		case INT2OID:
-			return cstring_to_text_with_len(digits, pg_ltoa(DatumGetInt16(value), digits));
+			return make_text(writes, digits, pg_ltoa(DatumGetInt16(value), digits));
 		case INT4OID:
-			return cstring_to_text_with_len(digits, pg_ltoa(DatumGetInt32(value), digits));
+			return make_text(writes, digits, pg_ltoa(DatumGetInt32(value), digits));
 		case INT8OID:
-			return cstring_to_text_with_len(digits, pg_lltoa(DatumGetInt64(value), digits));
+			return make_text(writes, digits, pg_lltoa(DatumGetInt64(value), digits));
 		case TEXTOID:
 		case VARCHAROID:
-			return DatumGetTextPCopy(value);
+			string = DatumGetTextPP(value);
+			return make_text(writes, VARDATA_ANY(string), VARSIZE_ANY_EXHDR(string));
 		default:
 			return NULL;
 	}
 }
 
-text *
-goflow_value_encode(const GoflowField *field, Datum value)
+static text *
+encode(GoflowWrites *writes, const GoflowField *field, Datum value)
 {
-	text	   *result = encode_plain(field->type, value);
+	text	   *result = encode_plain(writes, field->type, value);
 	TypeEntry  *type;
 	int			level = 0;
 
@@ -131,6 +144,22 @@ goflow_value_encode(const GoflowField *field, Datum value)
 	result = cstring_to_text(OutputFunctionCall(&type->output, value));
 	if (level > 0)
 		AtEOXact_GUC(true, level);
+	return result;
+}
+
+text *
+goflow_value_encode(const GoflowField *field, Datum value)
+{
+	return encode(NULL, field, value);
+}
+
+text *
+goflow_value_write(GoflowWrites *writes, const GoflowField *field, Datum value)
+{
+	MemoryContext old = MemoryContextSwitchTo(writes->context);
+	text	   *result = encode(writes, field, value);
+
+	MemoryContextSwitchTo(old);
 	return result;
 }
 
@@ -155,22 +184,14 @@ goflow_text_array(Datum *elements, bool *nulls, int nrows, int ncolumns)
 	return construct_md_array(elements, nulls, 2, dims, lower, TEXTOID, -1, false, TYPALIGN_INT);
 }
 
-/* Texts, in the current context; those of NULLs are nothing. */
-Datum *
-goflow_values_to_texts(const GoflowField *fields, int nfields, const Datum *values, const bool *nulls)
+ArrayType *
+goflow_values_encode(const GoflowField *fields, int nfields, const Datum *values, const bool *nulls)
 {
 	Datum	   *texts = palloc(nfields * sizeof(Datum));
 
 	for (int i = 0; i < nfields; i++)
 		texts[i] = nulls[i] ? (Datum) 0 : PointerGetDatum(goflow_value_encode(&fields[i], values[i]));
-	return texts;
-}
-
-ArrayType *
-goflow_values_encode(const GoflowField *fields, int nfields, const Datum *values, const bool *nulls)
-{
-	return goflow_text_array(goflow_values_to_texts(fields, nfields, values, nulls),
-							 unconstify(bool *, nulls), 1, nfields);
+	return goflow_text_array(texts, unconstify(bool *, nulls), 1, nfields);
 }
 
 void
@@ -200,8 +221,16 @@ goflow_type_is_by_value(Oid type)
 		case BOOLOID:
 		case INT2OID:
 		case INT4OID:
+		case DATEOID:
 			return true;
+		case INT8OID:
+		case FLOAT8OID:
+		case TIMESTAMPOID:
+		case TIMESTAMPTZOID:
+			return FLOAT8PASSBYVAL;
 		case TEXTOID:
+		case NUMERICOID:
+		case JSONBOID:
 			return false;
 		default:
 			return get_typbyval(type);

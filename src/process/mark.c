@@ -426,17 +426,24 @@ goflow_mark_read(int slot, pg_uuid_t *execution_id, int *frame, int *node)
 	return true;
 }
 
+bool
+goflow_mark_has_crashes(void)
+{
+	volatile Marks *hint = marks;
+
+	return hint->nstrikes != 0 || hint->nfences != 0;
+}
+
 /* How often the server crashed while this ran, and whether it is fenced. */
 GoflowCrashes
 goflow_mark_crashes(const GoflowInstance *instance, int workflow_id)
 {
-	volatile Marks *hint = marks;
 	GoflowCrashes crashes = {0};
 	Place		place;
 	Strike	   *strike;
 	Fence	   *fence;
 
-	if (hint->nstrikes == 0 && hint->nfences == 0)
+	if (!goflow_mark_has_crashes())
 		return crashes;
 	place = place_of(MyDatabaseId, instance, workflow_id);
 	goflow_lock(LW_SHARED);

@@ -192,6 +192,7 @@ typedef struct GoflowCrashes
 } GoflowCrashes;
 extern void goflow_mark_run(const GoflowInstance *instance, int workflow_id);
 extern void goflow_mark_commit(void);
+extern bool goflow_mark_has_crashes(void);	/* of anything: a hint */
 extern GoflowCrashes goflow_mark_crashes(const GoflowInstance *instance, int workflow_id);
 extern void goflow_mark_acquit(const GoflowInstance *instance);
 extern void goflow_mark_try_again(int workflow_id);

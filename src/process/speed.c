@@ -14,7 +14,6 @@
 
 #include "process/shared.h"
 
-#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "storage/shmem.h"
 #include "storage/spin.h"
@@ -63,14 +62,13 @@ goflow_speed_shmem_init(void)
 		SpinLockInit(&buckets[i].mutex);
 }
 
-static Bucket *
+/* Nodes of a workflow have neighbouring numbers, and so have workflows. */
+static inline Bucket *
 bucket_of(int workflow_id, int node)
 {
-	uint32		hash = hash_combine(murmurhash32((uint32) MyDatabaseId),
-									hash_combine(murmurhash32((uint32) workflow_id),
-												 murmurhash32((uint32) node)));
+	uint64		key = ((uint64) (uint32) workflow_id << 32 | (uint32) node) ^ (uint64) MyDatabaseId << 16;
 
-	return &buckets[hash & (BUCKETS - 1)];
+	return &buckets[(key * UINT64CONST(0x9E3779B97F4A7C15)) >> 32 & (BUCKETS - 1)];
 }
 
 /* The node's entry in its bucket, NULL if there is none. */

@@ -27,6 +27,9 @@
 
 #include "store/table.h"
 
+/* Bytes of rows for which memory is asked at a time. */
+#define WRITES_BLOCK 8000
+
 GoflowWrites *
 goflow_writes_create(MemoryContext context)
 {
@@ -34,6 +37,26 @@ goflow_writes_create(MemoryContext context)
 
 	writes->context = context;
 	return writes;
+}
+
+/* Rows are many and small: they are cut from blocks, at a fifth of the price of a chunk each. */
+void *
+goflow_writes_alloc(GoflowWrites *writes, Size size)
+{
+	char	   *result;
+
+	size = MAXALIGN(size);
+	if (size > writes->room_left)
+	{
+		if (size > WRITES_BLOCK / 8)
+			return MemoryContextAlloc(writes->context, size);
+		writes->room = MemoryContextAlloc(writes->context, WRITES_BLOCK);
+		writes->room_left = WRITES_BLOCK;
+	}
+	result = writes->room;
+	writes->room += size;
+	writes->room_left -= size;
+	return result;
 }
 
 void

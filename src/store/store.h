@@ -384,6 +384,8 @@ typedef enum GoflowWriteKind
 typedef struct GoflowWrites
 {
 	MemoryContext context;
+	char	   *room;			/* for rows to come (goflow_writes_alloc()) */
+	Size		room_left;
 	List	   *rows[GOFLOW_WRITE_KINDS];
 } GoflowWrites;
 
@@ -394,6 +396,9 @@ typedef struct GoflowWritesMark
 
 extern void goflow_writes_add(GoflowWrites *writes, GoflowWriteKind kind, void *row);
 extern GoflowWrites *goflow_writes_create(MemoryContext context);
+
+/* Memory for a row, or what it points to: it goes with all that is to be written, never by itself. */
+extern void *goflow_writes_alloc(GoflowWrites *writes, Size size);
 extern GoflowWritesMark goflow_writes_mark(const GoflowWrites *writes);
 extern void goflow_writes_go_back(GoflowWrites *writes, const GoflowWritesMark *mark);
 
