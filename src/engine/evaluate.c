@@ -528,6 +528,14 @@ goflow_evaluate_is_pure(GoflowExpr *expr)
 	return plan && plan->is_pure && is_present(plan);
 }
 
+bool
+goflow_evaluate_is_pure_json(GoflowExpr *expr)
+{
+	if (!goflow_evaluate_is_pure(expr))
+		return false;
+	return goflow_json_is_plain(OidIsValid(expr->target) ? expr->target : ((GoflowPlan *) expr->plan)->type);
+}
+
 /* Frees the plan; the next evaluation begins with the text. */
 void
 goflow_evaluate_forget(GoflowExpr *expr)

@@ -231,6 +231,26 @@ finish(GoflowExecution *ex, GoflowFrame *frame)
 	end(ex, frame);
 }
 
+bool
+goflow_frame_task_is_pure(const GoflowFrame *frame)
+{
+	const GoflowBody *body = frame->body;
+
+	if (frame->now.task == GOFLOW_FRAME_BEGIN)
+	{
+		for (int i = 0; i < body->nvariables; i++)
+			if (body->variables[i].initial && !goflow_evaluate_is_pure(body->variables[i].initial))
+				return false;
+		return true;
+	}
+	if (body->owner && body->owner->collect)
+		return goflow_evaluate_is_pure_json(body->owner->collect);
+	for (int i = 0; i < body->noutputs; i++)
+		if (!goflow_evaluate_is_pure_json(body->outputs[i].expr))
+			return false;
+	return true;
+}
+
 void
 goflow_frame_do_task(GoflowExecution *ex, GoflowFrame *frame)
 {

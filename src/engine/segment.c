@@ -173,13 +173,14 @@ execute(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, instr_time *b
 }
 
 /*
- * May it do without what surrounds other nodes?  It would cost more than the
- * node itself.
+ * May a node, or (NULL) the task of a frame, do without what surrounds others?
+ * It would cost more than the node itself.
  */
 static bool
-is_bare(GoflowExecution *ex, GoflowNode *node)
+is_bare(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 {
-	return !ex->is_inline && StatementTimeout == 0 && goflow_node_is_pure(node);
+	return !ex->is_inline && StatementTimeout == 0 &&
+		(node ? goflow_node_is_pure(node) : goflow_frame_task_is_pure(frame));
 }
 
 /* Microseconds that a node takes, and when it began; false: it waits. */
@@ -210,7 +211,7 @@ time_bare_node(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, Timest
 {
 	if (*started_at == 0)
 		*started_at = GetCurrentTimestamp();
-	goflow_session_pure_begin(*started_at);
+	goflow_session_pure_begin(*started_at, true);
 	(void) goflow_node_execute(ex, frame, node);
 	goflow_session_pure_end();
 	if (goflow_session_fuse_burnt())
@@ -290,12 +291,16 @@ step_node(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 
 /* A frame's first values, or its output. */
 static void
-do_task(GoflowExecution *ex, GoflowFrame *frame)
+do_task(GoflowExecution *ex, GoflowFrame *frame, bool bare)
 {
-	if (!ex->is_inline)
+	if (bare)
+		goflow_session_pure_begin(0, false);
+	else if (!ex->is_inline)
 		goflow_session_node_begin(NULL, false, 0);
 	goflow_frame_do_task(ex, frame);
-	if (!ex->is_inline)
+	if (bare)
+		goflow_session_pure_end();
+	else if (!ex->is_inline)
 		goflow_session_node_end();
 }
 
@@ -408,6 +413,30 @@ offer(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 	goflow_history_offer(ex, frame, node);
 }
 
+/* A worker's is made once: it has one segment at a time. */
+static MemoryContext worker_node_context = NULL;
+
+static MemoryContext
+get_node_context(GoflowExecution *ex)
+{
+	if (ex->is_inline)
+		return AllocSetContextCreate(CurrentMemoryContext, "goflow node", ALLOCSET_DEFAULT_SIZES);
+	if (worker_node_context == NULL)
+		worker_node_context = AllocSetContextCreate(TopMemoryContext, "goflow node",
+													ALLOCSET_DEFAULT_SIZES);
+	return worker_node_context;
+}
+
+static void
+release_node_context(Position *at)
+{
+	if (at->node_context && at->node_context == worker_node_context)
+		MemoryContextReset(at->node_context);
+	else if (at->node_context)
+		MemoryContextDelete(at->node_context);
+	at->node_context = NULL;
+}
+
 /* Runs nodes until none is ready or the budget is spent, or one only. */
 static GoflowSegmentEnd
 run_nodes(Position *at, GoflowBudget *budget, bool only_one)
@@ -416,7 +445,7 @@ run_nodes(Position *at, GoflowBudget *budget, bool only_one)
 	MemoryContext old = CurrentMemoryContext;
 	GoflowSegmentEnd end = GOFLOW_SEGMENT_FULL;
 
-	at->node_context = AllocSetContextCreate(old, "goflow node", ALLOCSET_DEFAULT_SIZES);
+	at->node_context = get_node_context(ex);
 	MemoryContextSwitchTo(at->node_context);
 
 	if (!ex->started)
@@ -447,9 +476,10 @@ run_nodes(Position *at, GoflowBudget *budget, bool only_one)
 		if (at->frame)
 		{
 			bool		is_first = at->frame->now.task == GOFLOW_FRAME_BEGIN && !at->frame->parent;
+			bool		bare = is_bare(ex, at->frame, NULL);
 
-			enter(at, at->frame, NULL, at->frame->now.task, true);
-			do_task(ex, at->frame);
+			enter(at, at->frame, NULL, at->frame->now.task, !bare);
+			do_task(ex, at->frame, bare);
 			leave(at);
 			if (is_first)
 				continue;		/* frame 0 is there whatever becomes of the first node */
@@ -479,7 +509,7 @@ run_nodes(Position *at, GoflowBudget *budget, bool only_one)
 			}
 			else if (may_join(ex, at->frame, node))
 			{
-				bool		bare = is_bare(ex, node);
+				bool		bare = is_bare(ex, at->frame, node);
 
 				enter(at, at->frame, node, Max(goflow_run(at->frame, node)->attempt, 1), !bare);
 				at->ended_at = run_node(ex, at->frame, node, bare, previous);
@@ -497,8 +527,7 @@ run_nodes(Position *at, GoflowBudget *budget, bool only_one)
 		MemoryContextReset(at->node_context);
 	}
 	MemoryContextSwitchTo(old);
-	MemoryContextDelete(at->node_context);
-	at->node_context = NULL;
+	release_node_context(at);
 	return end;
 }
 
@@ -664,9 +693,7 @@ goflow_segment_run(GoflowExecution *ex, GoflowBudget *budget)
 			RollbackAndReleaseCurrentSubTransaction();
 			MemoryContextSwitchTo(caller_context);
 			CurrentResourceOwner = caller_owner;
-			if (at.node_context)
-				MemoryContextDelete(at.node_context);
-			at.node_context = NULL;
+			release_node_context(&at);
 
 			if (!ex->is_inline && !goflow_session_fuse_burnt() &&
 				(goflow_error_is_conflict(error) || goflow_error_is_disk_full(error)))

@@ -250,13 +250,13 @@ goflow_session_node_end(void)
 }
 
 /*
- * Around a node that leaves nothing in the session (goflow_node_is_pure()).
- * What it evaluates cannot see when its statement began.
+ * Around expressions that leave nothing in the session (goflow_node_is_pure()):
+ * they cannot see when their statement began.
  */
 void
-goflow_session_pure_begin(TimestampTz now)
+goflow_session_pure_begin(TimestampTz now, bool fuse)
 {
-	begin_user_code(now, true, 0);
+	begin_user_code(now, fuse, 0);
 }
 
 void

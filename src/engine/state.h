@@ -371,6 +371,9 @@ extern void goflow_frame_begin(GoflowExecution *ex, GoflowFrame *frame);
 extern GoflowFrame *goflow_frame_next(GoflowExecution *ex);
 extern void goflow_frame_do_task(GoflowExecution *ex, GoflowFrame *frame);
 
+/* True if all that its task evaluates is pure, as goflow_node_is_pure() says of a node. */
+extern bool goflow_frame_task_is_pure(const GoflowFrame *frame);
+
 /* Its task failed, and has been undone. */
 extern void goflow_frame_failed(GoflowExecution *ex, GoflowFrame *frame, Jsonb *error);
 extern GoflowFrame *goflow_frame_find(GoflowExecution *ex, int32 id);
@@ -521,6 +524,7 @@ extern Tuplestorestate *goflow_evaluate_rows(GoflowExecution *ex, GoflowFrame *f
 extern bool goflow_evaluate_is_simple(GoflowExpr *expr);
 extern bool goflow_evaluate_is_contained(GoflowExpr *expr);
 extern bool goflow_evaluate_is_pure(GoflowExpr *expr);
+extern bool goflow_evaluate_is_pure_json(GoflowExpr *expr); /* as jsonb, too */
 extern void goflow_evaluate_forget(GoflowExpr *expr);
 
 /* References of an expression, known once it is prepared. */
@@ -597,7 +601,8 @@ extern Jsonb *goflow_values_to_jsonb(const GoflowField *fields, int nfields,
 									 const Datum *values, const bool *nulls);
 extern Jsonb *goflow_fields_to_jsonb(char **names, Oid *types, int n, const Datum *values, const bool *nulls);
 
-/* One value as to_jsonb() makes it; NULL becomes JSON null. */
+/* One value as to_jsonb() makes it; NULL becomes JSON null.  No code of users is called for a plain type. */
+extern bool goflow_json_is_plain(Oid type);
 extern Jsonb *goflow_datum_to_jsonb(Oid type, Datum value, bool isnull);
 
 /* A number as the integer type that a column has. */
@@ -633,7 +638,7 @@ extern GoflowDefinition *goflow_session_definition(void);
 extern void goflow_session_transaction_ended(bool is_committed);
 extern void goflow_session_node_begin(const GoflowSettings *settings, bool fuse, int64 timeout);
 extern void goflow_session_node_end(void);
-extern void goflow_session_pure_begin(TimestampTz now);
+extern void goflow_session_pure_begin(TimestampTz now, bool fuse);
 extern void goflow_session_pure_end(void);
 extern void goflow_session_detached_begin(const GoflowSettings *settings, int64 timeout);
 extern void goflow_session_detached_end(void);

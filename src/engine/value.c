@@ -290,6 +290,24 @@ simple_json(Oid type, Datum value, JsonbValue *json)
 	}
 }
 
+bool
+goflow_json_is_plain(Oid type)
+{
+	switch (type)
+	{
+		case BOOLOID:
+		case INT2OID:
+		case INT4OID:
+		case INT8OID:
+		case TEXTOID:
+		case VARCHAROID:
+		case JSONBOID:
+			return true;
+		default:
+			return false;
+	}
+}
+
 Jsonb *
 goflow_datum_to_jsonb(Oid type, Datum value, bool isnull)
 {

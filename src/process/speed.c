@@ -5,7 +5,11 @@
  * A fixed table in shared memory, set-associative: a node's bucket is found by
  * hash, and within a bucket the entry that was used longest ago makes room.  A
  * forgotten node is merely measured again, so nothing is kept over a restart.
- * Each bucket has a spinlock, held for a handful of instructions.
+ * Each bucket has a spinlock for whoever changes it, held for a handful of
+ * instructions.  To look needs none: what is read may be just changing, but who
+ * mistakes a node for another one learns better when it runs.  And as long as a
+ * node is so fast that nothing depends on it nobody writes, since workers that
+ * run the same nodes would take the cache line from each other all the time.
  *
  * The mean follows the last runs (a quarter of each new one).  A node is fast
  * when its mean stays well below the fuse that it would run on in a batch.
@@ -23,6 +27,9 @@
 
 /* A node is fast below this part of the fuse. */
 #define FUSE_MARGIN 5
+
+/* And nothing is learned from it while its mean and the run are below this part of that. */
+#define SAFE_MARGIN 4
 
 typedef struct Speed
 {
@@ -72,35 +79,34 @@ bucket_of(int workflow_id, int node)
 }
 
 /* The node's entry in its bucket, NULL if there is none. */
-static Speed *
-find(Bucket *bucket, int workflow_id, int node)
+static inline volatile Speed *
+find(volatile Bucket *bucket, int workflow_id, int node)
 {
 	for (int i = 0; i < WAYS; i++)
 	{
-		Speed	   *speed = &bucket->ways[i];
+		volatile Speed *speed = &bucket->ways[i];
 
-		if (speed->database == MyDatabaseId && speed->workflow_id == workflow_id &&
-			speed->node == node)
-		{
-			speed->used = ++bucket->clock;
+		if (speed->node == node && speed->workflow_id == workflow_id && speed->database == MyDatabaseId)
 			return speed;
-		}
 	}
 	return NULL;
 }
 
-static Speed *
-find_or_make(Bucket *bucket, int workflow_id, int node, bool *found)
+static volatile Speed *
+find_or_make(volatile Bucket *bucket, int workflow_id, int node, bool *found)
 {
-	Speed	   *speed = find(bucket, workflow_id, node);
+	volatile Speed *speed = find(bucket, workflow_id, node);
 
 	*found = speed != NULL;
 	if (*found)
+	{
+		speed->used = ++bucket->clock;
 		return speed;
+	}
 	speed = &bucket->ways[0];
 	for (int i = 1; i < WAYS && OidIsValid(speed->database); i++)
 	{
-		Speed	   *other = &bucket->ways[i];
+		volatile Speed *other = &bucket->ways[i];
 
 		if (!OidIsValid(other->database) ||
 			bucket->clock - other->used > bucket->clock - speed->used)
@@ -125,27 +131,24 @@ fast_limit(void)
 GoflowSpeed
 goflow_speed_get(int workflow_id, int node)
 {
-	Bucket	   *bucket = bucket_of(workflow_id, node);
-	GoflowSpeed result = GOFLOW_SPEED_UNKNOWN;
-	float		limit = fast_limit();
-	Speed	   *speed;
+	volatile Speed *speed = find(bucket_of(workflow_id, node), workflow_id, node);
 
-	SpinLockAcquire(&bucket->mutex);
-	speed = find(bucket, workflow_id, node);
-	if (speed)
-		result = speed->alone ? GOFLOW_SPEED_ALONE :
-			speed->mean < limit ? GOFLOW_SPEED_FAST : GOFLOW_SPEED_SLOW;
-	SpinLockRelease(&bucket->mutex);
-	return result;
+	if (speed == NULL)
+		return GOFLOW_SPEED_UNKNOWN;
+	return speed->alone ? GOFLOW_SPEED_ALONE :
+		speed->mean < fast_limit() ? GOFLOW_SPEED_FAST : GOFLOW_SPEED_SLOW;
 }
 
 void
 goflow_speed_learn(int workflow_id, int node, int64 microseconds)
 {
-	Bucket	   *bucket = bucket_of(workflow_id, node);
+	volatile Bucket *bucket = bucket_of(workflow_id, node);
+	volatile Speed *speed = find(bucket, workflow_id, node);
+	float		safe = fast_limit() / SAFE_MARGIN;
 	bool		found;
-	Speed	   *speed;
 
+	if (speed && speed->used == bucket->clock && speed->mean < safe && microseconds < safe)
+		return;
 	SpinLockAcquire(&bucket->mutex);
 	speed = find_or_make(bucket, workflow_id, node, &found);
 	if (found)
@@ -159,10 +162,10 @@ goflow_speed_learn(int workflow_id, int node, int64 microseconds)
 void
 goflow_speed_set(int workflow_id, int node, GoflowSpeed value)
 {
-	Bucket	   *bucket = bucket_of(workflow_id, node);
+	volatile Bucket *bucket = bucket_of(workflow_id, node);
 	float		limit = fast_limit();
 	bool		found;
-	Speed	   *speed;
+	volatile Speed *speed;
 
 	SpinLockAcquire(&bucket->mutex);
 	speed = find_or_make(bucket, workflow_id, node, &found);
