@@ -73,6 +73,51 @@ FROM goflow.node_state s JOIN goflow.executions e ON e.execution = s.execution_i
 SELECT count(*) < 15 AS few_rows FROM goflow.journal s JOIN goflow.executions e ON e.execution = s.execution_id
 WHERE e.workflow = 'journal_inline';
 COMMIT;
-SELECT count(goflow.drop(w)) FROM unnest(ARRAY['journal', 'journal_retry', 'journal_inline']) w;
+
+-- Few entries of the first transaction stand in the execution's own row: as a table each, and as nodes() and events() have them.
+SELECT goflow.define('journal_short', '{"input": {"n": "int", "nap": "bool = false"}, "nodes": {
+	"first": {"type": "transform", "value": {"a": "input.n", "b": "NULL::text", "c": "repeat(''x'', input.n)"}},
+	"way": {"type": "switch", "after": ["first"], "cases": [{"port": "low", "when": "input.n < 3"}, {"port": "high", "when": "input.n >= 3"}]},
+	"low": {"type": "transform", "after": ["way:low"], "value": {"x": "1"}},
+	"each": {"type": "loop", "after": ["way:high"], "repeat": "input.n", "body": {"nodes": {"a": {"type": "condition", "if": "loop.index > 2"}}}},
+	"nap": {"type": "delay", "after": ["low", "each"], "join": "any", "for": "CASE WHEN input.nap THEN interval ''10 ms'' ELSE interval ''0'' END"},
+	"last": {"type": "sql", "after": ["nap"], "sql": "SELECT 6 / n AS x FROM journal_divisor"}},
+	"output": {"x": "last.x"}}');
+CREATE FUNCTION journal_look(e uuid, OUT kept int, OUT rows bigint, OUT entries bigint, OUT differ bigint, OUT events bigint) LANGUAGE sql AS $$
+SELECT (SELECT journal[1] FROM goflow.execution WHERE execution_id = e), (SELECT count(*) FROM goflow.journal WHERE execution_id = e),
+	(SELECT count(*) FROM goflow.node_state WHERE execution_id = e),
+	(SELECT count(*) FROM goflow.nodes(e) n
+		FULL JOIN (SELECT * FROM goflow.node_state WHERE execution_id = e) s ON (s.frame, s.attempt::int, s.started_at, s.finished_at, s.state::text)
+			= (n.frame, n.attempt, n.started_at, n.finished_at, CASE n.state WHEN 'cancelled' THEN 'x' ELSE left(n.state, 1) END)
+		WHERE n.node IS NULL OR s.node IS NULL OR (n.output IS NULL) <> (s.output IS NULL) OR cardinality(s.output) <> (SELECT count(*) FROM jsonb_object_keys(n.output))),
+	(SELECT count(DISTINCT seq) FROM goflow.events(e)) $$;
+SELECT goflow.run('journal_short', '{"n": 2}', raise => false) ->> 'execution' AS execution \gset
+SELECT * FROM journal_look(:'execution');
+SELECT node, state, output FROM goflow.nodes(:'execution') WHERE node <> 'nap' ORDER BY seq;
+SELECT state, port, output FROM goflow.node_state WHERE execution_id = :'execution' AND output[1] NOT LIKE '% %' ORDER BY seq;
+SELECT goflow.run('journal_short', '{"n": 5}', raise => false) ->> 'execution' AS execution \gset
+SELECT * FROM journal_look(:'execution');
+SELECT seq, event, node, frame, data ->> 'iteration' AS iteration, data ->> 'parent' AS parent
+FROM goflow.events(:'execution') WHERE frame > 0 ORDER BY seq;
+SELECT goflow.start('journal_short', '{"n": 5, "nap": true}') AS execution \gset
+SELECT goflow.wait(:'execution');
+SELECT kept > 0 AS kept, rows > 0 AS rows, entries, differ, events FROM journal_look(:'execution');
+
+-- Not what has failed, nor what is long; what was kept is found when a retry goes on.
+SELECT * FROM journal_look((goflow.run('journal_short', '{"n": 700}', raise => false) ->> 'execution')::uuid);
+SELECT * FROM journal_look((goflow.run('journal_short', '{"n": 50}', raise => false) ->> 'execution')::uuid);
+UPDATE journal_divisor SET n = 0;
+SELECT * FROM journal_look((goflow.run('journal_short', '{"n": 2}', raise => false) ->> 'execution')::uuid);
+SELECT goflow.start('journal_short', '{"n": 4, "nap": true}') AS execution \gset
+SELECT goflow.wait(:'execution');
+SELECT kept > 0 AS kept, rows > 0 AS rows, entries, differ, events FROM journal_look(:'execution');
+UPDATE journal_divisor SET n = 1;
+SELECT goflow.retry(:'execution');
+SELECT goflow.wait(:'execution');
+SELECT kept > 0 AS kept, rows > 0 AS rows, entries, differ, events FROM journal_look(:'execution');
+SELECT node, attempt, state FROM goflow.nodes(:'execution') WHERE frame = 0 ORDER BY seq;
+
+DROP FUNCTION journal_look;
+SELECT count(goflow.drop(w)) FROM unnest(ARRAY['journal', 'journal_retry', 'journal_inline', 'journal_short']) w;
 DROP FUNCTION journal_text;
 DROP TABLE journal_divisor;

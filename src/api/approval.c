@@ -107,7 +107,7 @@ raise_by_journal(const Decision *decision, const GoflowExecutionRow *execution)
 		  is_in_audience(role_oid(node->role), role_oid(node->escalate_to), DT_NOBEGIN)))
 		raise_unknown(decision);
 
-	foreach(lc, goflow_journal_read(&execution->id))
+	foreach(lc, goflow_journal_read(execution))
 	{
 		GoflowNodeRow *row = lfirst(lc);
 

@@ -72,14 +72,14 @@ median(int64 *values, int n)
 
 /* What each node of an execution took, all attempts together, waiting between them too. */
 static void
-read_durations(const pg_uuid_t *id, GoflowDefinition *definition, int64 *durations)
+read_durations(const GoflowExecutionRow *row, GoflowDefinition *definition, int64 *durations)
 {
 	int			n = Max(definition->body->nnodes, 1);
 	TimestampTz *starts = palloc0(n * sizeof(TimestampTz));
 	TimestampTz *ends = palloc0(n * sizeof(TimestampTz));
 	ListCell   *lc;
 
-	foreach(lc, goflow_journal_read_frame(id, 0))
+	foreach(lc, goflow_journal_read_frame(row, 0))
 	{
 		GoflowNodeRow *row = lfirst(lc);
 		int			position = definition->nodes[row->node]->position;
@@ -100,14 +100,18 @@ read_history(History *history, GoflowDefinition *definition)
 	int			nnodes = Max(definition->body->nnodes, 1);
 	int			max = Max(MIN_HISTORY, Min(MAX_HISTORY, MAX_HISTORY_NODES / nnodes));
 	pg_uuid_t  *ids = palloc(max * sizeof(pg_uuid_t));
-	int			n = goflow_execution_last_completed(history->key.workflow_id, history->key.role, ids, max);
-	int64	   *durations = palloc((Size) Max(n, 1) * nnodes * sizeof(int64));
-	int64	   *of_node = palloc(Max(n, 1) * sizeof(int64));
+	int			nids = goflow_execution_last_completed(history->key.workflow_id, history->key.role, ids, max);
+	int64	   *durations = palloc((Size) Max(nids, 1) * nnodes * sizeof(int64));
+	int64	   *of_node = palloc(Max(nids, 1) * sizeof(int64));
+	int			n = 0;
 
-	for (int i = 0; i < n; i++)
+	for (int i = 0; i < nids; i++)
 	{
+		GoflowExecutionRow *row = goflow_execution_read(&ids[i]);
+
 		CHECK_FOR_INTERRUPTS();
-		read_durations(&ids[i], definition, &durations[i * nnodes]);
+		if (row)
+			read_durations(row, definition, &durations[n++ * nnodes]);
 	}
 	history->nexecutions = n;
 	for (int position = 0; position < nnodes; position++)
@@ -195,7 +199,7 @@ read_left(GoflowExecutionRow *row, GoflowDefinition *definition, const int64 *me
 	for (int i = 0; i < body->nnodes; i++)
 		left.time[i] = reachable[i] ? medians[i] : -1;
 	/* the nodes of bodies are part of what the nodes around them take */
-	foreach(lc, goflow_journal_read_frame(&row->id, 0))
+	foreach(lc, goflow_journal_read_frame(row, 0))
 	{
 		GoflowNodeRow *entry = lfirst(lc);
 		int			position = definition->nodes[entry->node]->position;

@@ -311,7 +311,7 @@ collect_all(History *history)
 		history->after = 0;
 	history->parents = hash_create("goflow frames", 256, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	collect_ends(history, past);
-	goflow_journal_each(id, collect_entry, history);
+	goflow_journal_each(history->row, collect_entry, history);
 	look_at_frames(history, frames, pendings);
 	for (int i = 0; i < history->nframes; i++)
 	{

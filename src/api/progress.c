@@ -93,7 +93,7 @@ count_frame(Count *count, int frame)
 {
 	ListCell   *lc;
 
-	foreach(lc, goflow_journal_read_frame(&count->row->id, frame))
+	foreach(lc, goflow_journal_read_frame(count->row, frame))
 		count_entry(lfirst(lc), count);
 }
 
@@ -136,7 +136,7 @@ read_progress(GoflowExecutionRow *row, GoflowProgress *progress)
 	count.attempts = palloc0(Max(definition->nnodes, 1) * sizeof(int16));
 	count.states = palloc0(Max(definition->nnodes, 1));
 	if (is_finished)
-		goflow_journal_each(&row->id, count_entry, &count);
+		goflow_journal_each(row, count_entry, &count);
 	else
 	{
 		progress->total = goflow_graph_reach(definition->body, row->entry,

@@ -92,7 +92,7 @@ goflow_api_entries(GoflowExecutionRow *row)
 {
 	GoflowInstance *instances;
 	int			ninstances;
-	List	   *rows = goflow_journal_read(&row->id);
+	List	   *rows = goflow_journal_read(row);
 	ListCell   *lc;
 
 	if (goflow_execution_is_finished(row->state))

@@ -214,7 +214,7 @@ find_failed_child(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 	if (!node->wait || run->past_attempts == 0 || run->attempt != run->past_attempts + 1 ||
 		follows_retried(ex, node))
 		return NULL;
-	foreach(lc, goflow_journal_read_frame(&ex->row->id, frame->id))
+	foreach(lc, goflow_journal_read_frame(ex->row, frame->id))
 	{
 		GoflowNodeRow *entry = lfirst(lc);
 		Datum	   *values;

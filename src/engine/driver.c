@@ -97,6 +97,7 @@ static void
 store(GoflowExecution *ex, GoflowSegmentEnd end)
 {
 	GoflowExecutionRow *row = ex->row;
+	bool		is_first;
 
 	goflow_execution_persist(ex);
 	if (!goflow_execution_is_done(ex))
@@ -111,8 +112,7 @@ store(GoflowExecution *ex, GoflowSegmentEnd end)
 	if (row->state == ex->now.state && !ex->row_changed)
 		return;
 	ex->row_changed = false;
-	if (row->state == GOFLOW_EXECUTION_QUEUED && row->retry_seq == 0)
-		goflow_variables_keep(row, ex->writes, ex->context);
+	is_first = row->state == GOFLOW_EXECUTION_QUEUED && row->retry_seq == 0;
 	row->state = ex->now.state;
 	if (goflow_execution_is_done(ex))
 	{
@@ -124,6 +124,11 @@ store(GoflowExecution *ex, GoflowSegmentEnd end)
 			forget_requests(&row->id, ex->writes);
 		goflow_wait_forget(&row->id, ex->definition, ex->writes);
 		goflow_wake_parent(row->parent);
+	}
+	if (is_first)
+	{
+		goflow_variables_keep(row, ex->writes, ex->context);
+		goflow_entries_keep(row, ex->writes, ex->context);
 	}
 	goflow_writes_add(ex->writes, GOFLOW_WRITE_EXECUTION, row);
 }

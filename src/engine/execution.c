@@ -234,7 +234,7 @@ goflow_execution_lock_begun(GoflowExecution *ex, GoflowFrame *frame, GoflowNode 
 	ListCell   *lc;
 
 	lock_instance(ex, frame->id, node->index);
-	foreach(lc, goflow_journal_read_frame(&ex->row->id, frame->id))
+	foreach(lc, goflow_journal_read_frame(ex->row, frame->id))
 	{
 		GoflowNodeRow *row = lfirst(lc);
 

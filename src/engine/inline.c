@@ -73,7 +73,10 @@ goflow_engine_run_inline(GoflowExecutionRow *row, bool raise)
 		ex->careful = false;
 		end = is_raising ? goflow_segment_run_raising(ex, &budget) : goflow_segment_run(ex, &budget);
 		if (is_first)
+		{
 			goflow_variables_keep(row, writes, caller);
+			goflow_entries_keep(row, writes, caller);
+		}
 		is_first = false;
 		goflow_execution_mark_entries(ex);
 		goflow_writes_flush(writes, NULL);

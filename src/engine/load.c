@@ -142,7 +142,7 @@ load_journal(GoflowExecution *ex, GoflowFrame *frame)
 	bool	   *retried = goflow_execution_retried(ex->row, ex->definition->nnodes);
 	ListCell   *lc;
 
-	foreach(lc, goflow_journal_read_frame(&ex->row->id, frame->id))
+	foreach(lc, goflow_journal_read_frame(ex->row, frame->id))
 	{
 		GoflowNodeRow *row = lfirst(lc);
 		GoflowNode *node = ex->definition->nodes[row->node];

@@ -116,7 +116,7 @@ read_journal(Retry *retry)
 	Inner	   *inner;
 
 	retry->inner = hash_create("goflow retry", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	goflow_journal_each(&retry->ex->row->id, look_at_entry, retry);
+	goflow_journal_each(retry->ex->row, look_at_entry, retry);
 	hash_seq_init(&status, retry->inner);
 	while ((inner = hash_seq_search(&status)) != NULL)
 		if (inner->failed)

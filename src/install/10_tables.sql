@@ -47,7 +47,11 @@ CREATE TABLE goflow.execution (
 	retried      smallint[],           -- nodes whose journal up to retry_seq does not count
 	root         uuid,                 -- of one that a node started: the execution at the top of all that did
 	assigned     int[],                -- the assignments of its first transaction, if they are few
-	assigned_values text[]             -- (src/store/variable.c)
+	assigned_values text[],            -- (src/store/variable.c)
+	journal      int[],                -- the journal's entries of its first transaction, if they are few: how
+	                                   -- many, a moment (low, high), 0, seven numbers per entry as in "more" there,
+	                                   -- their facts
+	journal_outputs text[]             -- (src/store/entry.c)
 );
 -- What is alive: read at recovery only.
 CREATE INDEX execution_live ON goflow.execution (execution_id) WHERE finished_at IS NULL;
@@ -80,7 +84,8 @@ CREATE TABLE goflow.start_key (
 );
 CREATE INDEX start_key_execution ON goflow.start_key (execution_id);
 
--- The journal: an entry per node instance and attempt, made when it ended.  A row
+-- The journal: an entry per node instance and attempt, made when it ended.  Those of
+-- an execution's first transaction stand in its own row, if they are few.  A row
 -- has one entry in its columns, and those that a driver made after it in the same
 -- transaction in "more" (src/store/entry.c), for an index tuple per node costs
 -- more than the node.  goflow.node_state has them one by one.
@@ -124,7 +129,17 @@ SELECT j.execution_id, more[i + 1], (more[i + 2] & 65535)::smallint, (more[i + 2
 	j.started_at + (more[i + 5]::bigint + more[i + 6]) * interval '1 microsecond',
 	more[i + 6],
 	nullif(outputs[coalesce(more[i], 0) + 1 : more[i + 7]], '{}'), NULL
-FROM goflow.journal j CROSS JOIN LATERAL generate_series(0, cardinality(more) - 7, 7) i;
+FROM goflow.journal j CROSS JOIN LATERAL generate_series(0, cardinality(more) - 7, 7) i
+UNION ALL
+SELECT e.execution_id, journal[i + 1], (journal[i + 2] & 65535)::smallint, (journal[i + 2] >> 16)::smallint,
+	chr(journal[i + 3] & 255)::"char", nullif((journal[i + 3] >> 8) - 1, -1)::smallint, journal[i + 4],
+	start + journal[i + 5] * interval '1 microsecond',
+	start + (journal[i + 5]::bigint + journal[i + 6]) * interval '1 microsecond',
+	journal[i + 6],
+	nullif(journal_outputs[journal[i] + 1 : journal[i + 7]], '{}'), NULL
+FROM goflow.execution e CROSS JOIN LATERAL (SELECT timestamptz '2000-01-01 00:00:00+00'
+	+ ((journal[3]::bigint << 32) | (journal[2]::bigint & 4294967295)) * interval '1 microsecond' AS start) s
+CROSS JOIN LATERAL generate_series(4, 3 + 7 * journal[1], 7) i;
 
 -- Nodes that were handed to the workers, and whose end their driver has not seen.
 CREATE TABLE goflow.offered (

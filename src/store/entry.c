@@ -1,6 +1,6 @@
 /*
  * entry.c
- *		Rows of the journal: several entries in one.
+ *		Rows of the journal: several entries in one, or none at all.
  *
  * An index tuple, and the heap tuple it points to, cost as much as a fast node.
  * So entries that one transaction makes share a row: the first one is in the
@@ -10,10 +10,16 @@
  * What few entries have is in "facts", a list of numbers: the entry's place in
  * the row and the FACT_ bits, then what these stand for, in their order.
  *
- * Only entries of nodes that completed or were skipped are appended: they are
- * the driver's own, and short.  Failures have details.  What was cancelled may
- * be completing in another process at this moment, and the keys of both must
- * collide.
+ * Most executions end in the transaction that begins them.  The entries of that
+ * one, if they are few, stand in the execution's own row, which it writes in any
+ * case: "journal" has a head, then the numbers of all of them, then their facts;
+ * "journal_outputs" has their columns.  Another driver of the same execution
+ * would collide there as it does with the journal's key.
+ *
+ * Only entries of nodes that completed or were skipped are appended, or kept in
+ * the execution's row: they are the driver's own, and short.  Failures have
+ * details.  What was cancelled may be completing in another process at this
+ * moment, and the keys of both must collide.
  *
  * A row is kept below the size at which the server would begin to compress it.
  */
@@ -21,6 +27,7 @@
 
 #include "store/table.h"
 
+#include "access/heaptoast.h"
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
 #include "utils/array.h"
@@ -30,7 +37,7 @@
 
 #include "store/store.h"
 
-/* Of an entry in "more". */
+/* Of an entry in "more", or in the "journal" of an execution. */
 enum
 {
 	ENTRY_FRAME,
@@ -41,6 +48,15 @@ enum
 	ENTRY_DURATION,
 	ENTRY_OUTPUTS,				/* how many of "outputs" are its own or an earlier entry's */
 	ENTRY_NUMBERS
+};
+
+/* What "journal" begins with. */
+enum
+{
+	HEAD_ENTRIES,				/* how many */
+	HEAD_START,					/* a moment (low, high) */
+	HEAD_OUTPUTS = HEAD_START + 2,	/* of "journal_outputs", before the first entry's: 0 */
+	HEAD_NUMBERS
 };
 
 #define FACT_END 1				/* number of its end; the first entry has a column for it */
@@ -56,6 +72,25 @@ enum
 #define MAX_OUTPUT_BYTES 600
 #define MAX_BYTES (MAX_ENTRIES * ENTRY_NUMBERS * sizeof(int32) + MAX_OUTPUT_BYTES)
 #define MAX_OUTPUTS 150			/* columns, NULLs included */
+
+/* What an execution's row takes up at most beside values of variable length. */
+#define EXECUTION_BYTES 240
+
+/* Entries on their way into a row. */
+typedef struct Packer
+{
+	TimestampTz start;			/* what their moments are counted from */
+	Size		room;			/* bytes that they may take up */
+	Size		output_bytes;
+	int			n;
+	int			noutputs;
+	int			nfacts;
+	const GoflowNodeRow *told;	/* the last one that told its frame, or NULL */
+	int32		numbers[MAX_ENTRIES * ENTRY_NUMBERS];
+	int32		facts[MAX_ENTRIES * MAX_FACTS];
+	Datum		outputs[MAX_OUTPUTS];
+	bool		output_nulls[MAX_OUTPUTS];
+} Packer;
 
 ArrayType *
 goflow_texts_make(Datum *values, bool *nulls, int n)
@@ -116,19 +151,30 @@ set_first(const GoflowNodeRow *entry, Datum *values, bool *nulls)
 	SET_OR_NULL(Anum_journal_error, entry->error != NULL, JsonbPGetDatum(entry->error));
 }
 
-/* Appends the facts of an entry; told: the last one before it that told its frame, or NULL. */
-static int
-set_facts(const GoflowNodeRow *entry, int place, TimestampTz start, const GoflowNodeRow *told,
-		  int32 *facts)
+static void
+begin_packing(Packer *packer, TimestampTz start, Size room)
 {
-	int64		frame_at = entry->frame_at - start;
+	packer->start = start;
+	packer->room = room;
+	packer->output_bytes = 0;
+	packer->n = packer->noutputs = packer->nfacts = 0;
+	packer->told = NULL;
+}
+
+/* Appends the facts of an entry; is_first: the columns of a row tell the rest of it. */
+static void
+pack_facts(Packer *packer, const GoflowNodeRow *entry, int place, bool is_first)
+{
+	int32	   *facts = packer->facts + packer->nfacts;
+	const GoflowNodeRow *told = packer->told;
+	int64		frame_at = entry->frame_at - packer->start;
 	int			n = 1;
 	int			bits = 0;
 
 #define PUT(bit, number) (bits |= (bit), facts[n++] = (number))
-	if (place > 0 && entry->end_seq >= 0)
+	if (!is_first && entry->end_seq >= 0)
 		PUT(FACT_END, entry->end_seq);
-	if (place > 0 && entry->total > 0)
+	if (!is_first && entry->total > 0)
 		PUT(FACT_TOTAL, entry->total);
 	if (entry->parent >= 0 &&
 		(entry->frame_seq == 0 || told == NULL || told->parent != entry->parent ||
@@ -147,7 +193,39 @@ set_facts(const GoflowNodeRow *entry, int place, TimestampTz start, const Goflow
 	}
 #undef PUT
 	facts[0] = place << FACT_BITS | bits;
-	return bits == 0 ? 0 : n;
+	if (bits != 0)
+		packer->nfacts += n;
+	if (entry->parent >= 0)
+		packer->told = entry;
+}
+
+/* Appends an entry; false: there is no room for it. */
+static bool
+pack(Packer *packer, const GoflowNodeRow *entry, int place)
+{
+	int32	   *numbers = &packer->numbers[packer->n * ENTRY_NUMBERS];
+	Size		output_bytes = packer->output_bytes + size_of_columns(entry);
+
+	if (packer->n == MAX_ENTRIES || output_bytes > MAX_OUTPUT_BYTES ||
+		packer->noutputs + entry->ncolumns > MAX_OUTPUTS ||
+		output_bytes + ((packer->n + 1) * ENTRY_NUMBERS + packer->nfacts + MAX_FACTS) * sizeof(int32) > packer->room)
+		return false;
+	for (int i = 0; i < entry->ncolumns; i++)
+	{
+		packer->outputs[packer->noutputs] = entry->columns[i];
+		packer->output_nulls[packer->noutputs++] = entry->column_nulls[i];
+	}
+	packer->output_bytes = output_bytes;
+	numbers[ENTRY_FRAME] = entry->frame;
+	numbers[ENTRY_NODE] = (uint16) entry->node | (int32) entry->attempt << 16;
+	numbers[ENTRY_STATE] = (uint8) entry->state | (entry->port + 1) << 8;
+	numbers[ENTRY_SEQ] = entry->seq;
+	numbers[ENTRY_START] = (int32) (entry->started_at - packer->start);
+	numbers[ENTRY_DURATION] = entry->duration;
+	numbers[ENTRY_OUTPUTS] = packer->noutputs;
+	packer->n++;
+	pack_facts(packer, entry, place, false);
+	return true;
 }
 
 static int64
@@ -156,12 +234,10 @@ join_halves(int32 low, int32 high)
 	return (int64) ((uint64) (uint32) low | (uint64) (uint32) high << 32);
 }
 
-/* Gives the facts of a row to its entries. */
+/* Gives facts to their entries, the first of which is at this place in the list. */
 static void
-get_facts(ArrayType *array, TimestampTz start, List *entries, int first)
+get_facts(const int32 *facts, int nfacts, TimestampTz start, List *entries, int first)
 {
-	const int32 *facts = (const int32 *) ARR_DATA_PTR(array);
-	int			nfacts = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
 	const GoflowNodeRow *told = NULL;
 	int			i = 0;
 
@@ -205,68 +281,43 @@ get_facts(ArrayType *array, TimestampTz start, List *entries, int first)
 	}
 }
 
+/* May an entry be no more than numbers, in a row whose moments count from start? */
+static bool
+is_plain(const GoflowNodeRow *entry, TimestampTz start)
+{
+	return (entry->state == GOFLOW_NODE_COMPLETED || entry->state == GOFLOW_NODE_SKIPPED) &&
+		entry->error == NULL && entry->queued_at == 0 && !entry->retried && entry->end_seq != 0 &&
+		entry->finished_at == entry->started_at + entry->duration &&
+		entry->started_at >= start && entry->started_at - start <= PG_INT32_MAX;
+}
+
 /* May this entry be in the row of that one? */
 static bool
 may_follow(const GoflowNodeRow *entry, const GoflowNodeRow *first)
 {
-	return (entry->state == GOFLOW_NODE_COMPLETED || entry->state == GOFLOW_NODE_SKIPPED) &&
-		entry->error == NULL && entry->queued_at == 0 && !entry->retried && entry->end_seq != 0 &&
+	return is_plain(entry, first->started_at) &&
 		memcmp(&entry->execution_id, &first->execution_id, UUID_LEN) == 0 &&
-		(entry->frame == first->frame || (entry->of_ended_frame && first->of_ended_frame)) &&
-		entry->finished_at == entry->started_at + entry->duration &&
-		entry->started_at >= first->started_at &&
-		entry->started_at - first->started_at <= PG_INT32_MAX;
+		(entry->frame == first->frame || (entry->of_ended_frame && first->of_ended_frame));
 }
 
 int
 goflow_entries_pack(GoflowNodeRow **entries, int nentries, Datum *values, bool *nulls)
 {
 	const GoflowNodeRow *first = entries[0];
-	int32		more[MAX_ENTRIES * ENTRY_NUMBERS];
-	Datum		outputs[MAX_OUTPUTS];
-	bool		output_nulls[MAX_OUTPUTS];
-	int32		facts[MAX_ENTRIES * MAX_FACTS];
-	int			nfacts;
-	const GoflowNodeRow *told = first->parent >= 0 ? first : NULL;
-	int			noutputs = 0;
-	Size		bytes = 0;
+	Packer		packer;
 	int			n = 1;
 
+	begin_packing(&packer, first->started_at, MAX_BYTES);
 	set_first(first, values, nulls);
-	nfacts = set_facts(first, 0, first->started_at, NULL, facts);
-	for (; n < Min(nentries, MAX_ENTRIES) && may_follow(entries[n], first); n++)
-	{
-		const GoflowNodeRow *entry = entries[n];
-		int32	   *numbers = &more[(n - 1) * ENTRY_NUMBERS];
-
-		if (bytes + (n * ENTRY_NUMBERS + nfacts + MAX_FACTS) * sizeof(int32) > MAX_BYTES)
-			break;
-
-		if (entry->ncolumns > 0)
-		{
-			bytes += size_of_columns(entry);
-			if (bytes > MAX_OUTPUT_BYTES || noutputs + entry->ncolumns > MAX_OUTPUTS)
-				break;
-			memcpy(outputs + noutputs, entry->columns, entry->ncolumns * sizeof(Datum));
-			memcpy(output_nulls + noutputs, entry->column_nulls, entry->ncolumns * sizeof(bool));
-			noutputs += entry->ncolumns;
-		}
-		numbers[ENTRY_FRAME] = entry->frame;
-		numbers[ENTRY_NODE] = (uint16) entry->node | (int32) entry->attempt << 16;
-		numbers[ENTRY_STATE] = (uint8) entry->state | (entry->port + 1) << 8;
-		numbers[ENTRY_SEQ] = entry->seq;
-		numbers[ENTRY_START] = (int32) (entry->started_at - first->started_at);
-		numbers[ENTRY_DURATION] = entry->duration;
-		numbers[ENTRY_OUTPUTS] = noutputs;
-		nfacts += set_facts(entry, n, first->started_at, told, facts + nfacts);
-		if (entry->parent >= 0)
-			told = entry;
-	}
-	SET_OR_NULL(Anum_journal_facts, nfacts > 0, PointerGetDatum(goflow_ints_make(facts, nfacts)));
+	pack_facts(&packer, first, 0, true);
+	while (n < nentries && may_follow(entries[n], first) && pack(&packer, entries[n], n))
+		n++;
+	SET_OR_NULL(Anum_journal_facts, packer.nfacts > 0,
+				PointerGetDatum(goflow_ints_make(packer.facts, packer.nfacts)));
 	SET_OR_NULL(Anum_journal_more, n > 1,
-				PointerGetDatum(goflow_ints_make(more, (n - 1) * ENTRY_NUMBERS)));
-	SET_OR_NULL(Anum_journal_outputs, noutputs > 0,
-				PointerGetDatum(goflow_texts_make(outputs, output_nulls, noutputs)));
+				PointerGetDatum(goflow_ints_make(packer.numbers, packer.n * ENTRY_NUMBERS)));
+	SET_OR_NULL(Anum_journal_outputs, packer.noutputs > 0,
+				PointerGetDatum(goflow_texts_make(packer.outputs, packer.output_nulls, packer.noutputs)));
 	return n;
 }
 
@@ -300,52 +351,32 @@ get_first(const Datum *values, const bool *nulls)
 	return entry;
 }
 
-List *
-goflow_entries_unpack(HeapTuple tuple, TupleDesc tupdesc, List *entries)
+/* Appends n entries that are no more than numbers; outputs_array: their columns, or NULL. */
+static List *
+unpack(const pg_uuid_t *execution_id, TimestampTz start, const int32 *numbers, int n, ArrayType *outputs_array,
+	   List *entries)
 {
-	Datum		values[Natts_journal];
-	bool		nulls[Natts_journal];
-	GoflowNodeRow *first;
-	ArrayType  *more;
-	int32	   *numbers;
 	Datum	   *outputs = NULL;
 	bool	   *output_nulls = NULL;
 	int			noutputs = 0;
 	int			used = 0;
 
-	heap_deform_tuple(tuple, tupdesc, values, nulls);
-	first = get_first(values, nulls);
-	first->tid = tuple->t_self;
-	entries = lappend(entries, first);
-	if (ISNULL(Anum_journal_more))
-	{
-		if (!ISNULL(Anum_journal_facts))
-			get_facts(DatumGetArrayTypeP(VALUE(Anum_journal_facts)), first->started_at, entries,
-					  list_length(entries) - 1);
-		return entries;
-	}
-
-	more = DatumGetArrayTypeP(VALUE(Anum_journal_more));
-	if (!ISNULL(Anum_journal_outputs))
-		deconstruct_array(DatumGetArrayTypeP(VALUE(Anum_journal_outputs)), TEXTOID, -1, false,
-						  TYPALIGN_INT, &outputs, &output_nulls, &noutputs);
-	if (ARR_NDIM(more) != 1 || ARR_HASNULL(more) || ARR_DIMS(more)[0] % ENTRY_NUMBERS != 0)
-		elog(ERROR, "unexpected entries in the journal");
-	numbers = (int32 *) ARR_DATA_PTR(more);
-	for (int i = 0; i < ARR_DIMS(more)[0]; i += ENTRY_NUMBERS)
+	if (outputs_array)
+		deconstruct_array(outputs_array, TEXTOID, -1, false, TYPALIGN_INT, &outputs, &output_nulls, &noutputs);
+	for (; n > 0; n--, numbers += ENTRY_NUMBERS)
 	{
 		GoflowNodeRow *entry = palloc0(sizeof(GoflowNodeRow));
-		int			end = numbers[i + ENTRY_OUTPUTS];
+		int			end = numbers[ENTRY_OUTPUTS];
 
-		entry->execution_id = first->execution_id;
-		entry->frame = numbers[i + ENTRY_FRAME];
-		entry->node = (int16) (numbers[i + ENTRY_NODE] & 0xffff);
-		entry->attempt = (int16) (numbers[i + ENTRY_NODE] >> 16);
-		entry->state = (char) (numbers[i + ENTRY_STATE] & 0xff);
-		entry->port = (int16) ((numbers[i + ENTRY_STATE] >> 8) - 1);
-		entry->seq = numbers[i + ENTRY_SEQ];
-		entry->duration = numbers[i + ENTRY_DURATION];
-		entry->started_at = first->started_at + numbers[i + ENTRY_START];
+		entry->execution_id = *execution_id;
+		entry->frame = numbers[ENTRY_FRAME];
+		entry->node = (int16) (numbers[ENTRY_NODE] & 0xffff);
+		entry->attempt = (int16) (numbers[ENTRY_NODE] >> 16);
+		entry->state = (char) (numbers[ENTRY_STATE] & 0xff);
+		entry->port = (int16) ((numbers[ENTRY_STATE] >> 8) - 1);
+		entry->seq = numbers[ENTRY_SEQ];
+		entry->duration = numbers[ENTRY_DURATION];
+		entry->started_at = start + numbers[ENTRY_START];
 		entry->finished_at = entry->started_at + entry->duration;
 		if (end < used || end > noutputs)
 			elog(ERROR, "unexpected outputs in the journal");
@@ -354,10 +385,133 @@ goflow_entries_unpack(HeapTuple tuple, TupleDesc tupdesc, List *entries)
 		used = end;
 		entry->end_seq = -1;
 		entry->parent = -1;
+		ItemPointerSetInvalid(&entry->tid);
 		entries = lappend(entries, entry);
 	}
+	return entries;
+}
+
+List *
+goflow_entries_unpack(HeapTuple tuple, TupleDesc tupdesc, List *entries)
+{
+	Datum		values[Natts_journal];
+	bool		nulls[Natts_journal];
+	int			place = list_length(entries);
+	GoflowNodeRow *first;
+
+	heap_deform_tuple(tuple, tupdesc, values, nulls);
+	first = get_first(values, nulls);
+	first->tid = tuple->t_self;
+	entries = lappend(entries, first);
+	if (!ISNULL(Anum_journal_more))
+	{
+		ArrayType  *more = DatumGetArrayTypeP(VALUE(Anum_journal_more));
+
+		if (ARR_NDIM(more) != 1 || ARR_HASNULL(more) || ARR_DIMS(more)[0] % ENTRY_NUMBERS != 0)
+			elog(ERROR, "unexpected entries in the journal");
+		entries = unpack(&first->execution_id, first->started_at, (const int32 *) ARR_DATA_PTR(more),
+						 ARR_DIMS(more)[0] / ENTRY_NUMBERS,
+						 ISNULL(Anum_journal_outputs) ? NULL : DatumGetArrayTypeP(VALUE(Anum_journal_outputs)),
+						 entries);
+	}
 	if (!ISNULL(Anum_journal_facts))
-		get_facts(DatumGetArrayTypeP(VALUE(Anum_journal_facts)), first->started_at, entries,
-				  list_length(entries) - 1 - ARR_DIMS(more)[0] / ENTRY_NUMBERS);
+	{
+		ArrayType  *facts = DatumGetArrayTypeP(VALUE(Anum_journal_facts));
+
+		get_facts((const int32 *) ARR_DATA_PTR(facts), ArrayGetNItems(ARR_NDIM(facts), ARR_DIMS(facts)),
+				  first->started_at, entries, place);
+	}
+	return entries;
+}
+
+/* ---- in the execution's row ---- */
+
+/* How much may be added to an execution's row. */
+static Size
+room_in(const GoflowExecutionRow *execution)
+{
+	Size		size = EXECUTION_BYTES + VARSIZE_ANY(execution->input);
+
+#define ADD(value) (size += (value) ? VARSIZE_ANY(value) : 0)
+	ADD(execution->trigger);
+	ADD(execution->output);
+	ADD(execution->error);
+	ADD(execution->retried);
+	ADD(execution->assigned);
+	ADD(execution->assigned_values);
+#undef ADD
+	return size < TOAST_TUPLE_THRESHOLD ? TOAST_TUPLE_THRESHOLD - size : 0;
+}
+
+void
+goflow_entries_keep(GoflowExecutionRow *execution, GoflowWrites *writes, MemoryContext context)
+{
+	List	   *list = writes->rows[GOFLOW_WRITE_NODE];
+	int			end = list_length(list);
+	int			first = end;
+	int32		numbers[HEAD_NUMBERS + MAX_ENTRIES * (ENTRY_NUMBERS + MAX_FACTS)];
+	int			n = HEAD_NUMBERS;
+	TimestampTz start;
+	Packer		packer;
+	MemoryContext old;
+
+	if (execution->journal)
+		return;
+	/* an execution's own stand together */
+	while (first > 0 && end - first <= MAX_ENTRIES &&
+		   memcmp(&((GoflowNodeRow *) list_nth(list, first - 1))->execution_id, &execution->id, UUID_LEN) == 0)
+		first--;
+	if (first == end || end - first > MAX_ENTRIES)
+		return;
+
+	start = ((GoflowNodeRow *) list_nth(list, first))->started_at;
+	for (int i = first + 1; i < end; i++)
+		start = Min(start, ((GoflowNodeRow *) list_nth(list, i))->started_at);
+	begin_packing(&packer, start, Min(room_in(execution), MAX_BYTES));
+	for (int i = first; i < end; i++)
+	{
+		const GoflowNodeRow *entry = list_nth(list, i);
+
+		if (!is_plain(entry, start) || !pack(&packer, entry, i - first))
+			return;
+	}
+
+	numbers[HEAD_ENTRIES] = packer.n;
+	numbers[HEAD_START] = (int32) start;
+	numbers[HEAD_START + 1] = (int32) (start >> 32);
+	numbers[HEAD_OUTPUTS] = 0;
+	memcpy(numbers + n, packer.numbers, packer.n * ENTRY_NUMBERS * sizeof(int32));
+	n += packer.n * ENTRY_NUMBERS;
+	memcpy(numbers + n, packer.facts, packer.nfacts * sizeof(int32));
+	n += packer.nfacts;
+	old = MemoryContextSwitchTo(context);
+	execution->journal = goflow_ints_make(numbers, n);
+	if (packer.noutputs > 0)
+		execution->journal_outputs = goflow_texts_make(packer.outputs, packer.output_nulls, packer.noutputs);
+	MemoryContextSwitchTo(old);
+	writes->rows[GOFLOW_WRITE_NODE] = list_truncate(list, first);
+}
+
+List *
+goflow_entries_kept(const GoflowExecutionRow *execution)
+{
+	const int32 *numbers;
+	int			nnumbers;
+	int64		nentries;
+	TimestampTz start;
+	List	   *entries;
+
+	if (execution->journal == NULL)
+		return NIL;
+	numbers = (const int32 *) ARR_DATA_PTR(execution->journal);
+	nnumbers = ArrayGetNItems(ARR_NDIM(execution->journal), ARR_DIMS(execution->journal));
+	nentries = nnumbers < HEAD_NUMBERS ? -1 : numbers[HEAD_ENTRIES];
+	if (ARR_HASNULL(execution->journal) || nentries < 0 || HEAD_NUMBERS + nentries * ENTRY_NUMBERS > nnumbers)
+		elog(ERROR, "unexpected entries in an execution");
+	start = join_halves(numbers[HEAD_START], numbers[HEAD_START + 1]);
+	numbers += HEAD_NUMBERS;
+	nnumbers -= HEAD_NUMBERS;
+	entries = unpack(&execution->id, start, numbers, (int) nentries, execution->journal_outputs, NIL);
+	get_facts(numbers + nentries * ENTRY_NUMBERS, nnumbers - (int) nentries * ENTRY_NUMBERS, start, entries, 0);
 	return entries;
 }

@@ -125,6 +125,10 @@ goflow_execution_read(const pg_uuid_t *id)
 			row->assigned = DatumGetArrayTypePCopy(VALUE(Anum_execution_assigned));
 			row->assigned_values = DatumGetArrayTypePCopy(VALUE(Anum_execution_assigned_values));
 		}
+		if (!ISNULL(Anum_execution_journal))
+			row->journal = DatumGetArrayTypePCopy(VALUE(Anum_execution_journal));
+		if (!ISNULL(Anum_execution_journal_outputs))
+			row->journal_outputs = DatumGetArrayTypePCopy(VALUE(Anum_execution_journal_outputs));
 	}
 	goflow_scan_end(&scan);
 	return row;
@@ -238,6 +242,9 @@ to_values(GoflowExecutionRow *row, Datum *values, bool *nulls)
 	SET_OR_NULL(Anum_execution_assigned, row->assigned != NULL, PointerGetDatum(row->assigned));
 	SET_OR_NULL(Anum_execution_assigned_values, row->assigned_values != NULL,
 				PointerGetDatum(row->assigned_values));
+	SET_OR_NULL(Anum_execution_journal, row->journal != NULL, PointerGetDatum(row->journal));
+	SET_OR_NULL(Anum_execution_journal_outputs, row->journal_outputs != NULL,
+				PointerGetDatum(row->journal_outputs));
 }
 
 void

@@ -448,12 +448,12 @@ goflow_collected_write(const pg_uuid_t *id, int frame, int node, int attempt, in
 	CommandCounterIncrement();
 }
 
+/* Appends what the table has. */
 static List *
-read_journal(int nkeys, const Datum *keys)
+read_journal(int nkeys, const Datum *keys, List *rows)
 {
 	GoflowScan	scan;
 	HeapTuple	tuple;
-	List	   *rows = NIL;
 
 	goflow_scan_begin_key(&scan, "journal", "journal_pkey", nkeys, keys);
 	while (HeapTupleIsValid(tuple = goflow_scan_next(&scan)))
@@ -466,19 +466,19 @@ read_journal(int nkeys, const Datum *keys)
 }
 
 List *
-goflow_journal_read(const pg_uuid_t *id)
+goflow_journal_read(const GoflowExecutionRow *row)
 {
-	Datum		key = UUIDPGetDatum(id);
+	Datum		key = UUIDPGetDatum(&row->id);
 
-	return read_journal(1, &key);
+	return read_journal(1, &key, goflow_entries_kept(row));
 }
 
 /* The others need not be read to go on with it, but some may share a row with it. */
 List *
-goflow_journal_read_frame(const pg_uuid_t *id, int frame)
+goflow_journal_read_frame(const GoflowExecutionRow *row, int frame)
 {
-	Datum		keys[] = {UUIDPGetDatum(id), Int32GetDatum(frame)};
-	List	   *rows = read_journal(2, keys);
+	Datum		keys[] = {UUIDPGetDatum(&row->id), Int32GetDatum(frame)};
+	List	   *rows = read_journal(2, keys, goflow_entries_kept(row));
 	ListCell   *lc;
 
 	foreach(lc, rows)
@@ -488,19 +488,22 @@ goflow_journal_read_frame(const pg_uuid_t *id, int frame)
 }
 
 void
-goflow_journal_each(const pg_uuid_t *id, void (*each) (const GoflowNodeRow *row, void *arg), void *arg)
+goflow_journal_each(const GoflowExecutionRow *row, void (*each) (const GoflowNodeRow *row, void *arg),
+					void *arg)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "goflow journal",
 												  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = CurrentMemoryContext;
 	GoflowScan	scan;
 	HeapTuple	tuple;
+	ListCell   *lc;
 
-	goflow_scan_begin(&scan, "journal", "journal_pkey", id);
+	foreach(lc, goflow_entries_kept(row))
+		each(lfirst(lc), arg);
+	goflow_scan_begin(&scan, "journal", "journal_pkey", &row->id);
 	while (HeapTupleIsValid(tuple = goflow_scan_next(&scan)))
 	{
 		List	   *rows;
-		ListCell   *lc;
 
 		CHECK_FOR_INTERRUPTS();
 		MemoryContextReset(context);
@@ -514,13 +517,13 @@ goflow_journal_each(const pg_uuid_t *id, void (*each) (const GoflowNodeRow *row,
 	MemoryContextDelete(context);
 }
 
-/* Those that failed are the first of their row. */
+/* Those that failed are the first of their row, and not in the execution's. */
 GoflowNodeRow *
 goflow_journal_read_failed(const pg_uuid_t *id, int frame, int node, int attempt)
 {
 	Datum		keys[] = {UUIDPGetDatum(id), Int32GetDatum(frame), Int16GetDatum(node),
 	Int16GetDatum(attempt)};
-	List	   *rows = read_journal(4, keys);
+	List	   *rows = read_journal(4, keys, NIL);
 
 	return rows ? linitial(rows) : NULL;
 }
@@ -821,14 +824,16 @@ goflow_journal_next_seq(const pg_uuid_t *id)
 	int32		last = 1;
 	ListCell   *lc;
 
-	foreach(lc, goflow_journal_read(id))
-	{
-		GoflowNodeRow *row = lfirst(lc);
-
-		last = Max(last, Max(row->seq, row->end_seq));
-	}
 	if (execution)
+	{
+		foreach(lc, goflow_journal_read(execution))
+		{
+			GoflowNodeRow *row = lfirst(lc);
+
+			last = Max(last, Max(row->seq, row->end_seq));
+		}
 		last = Max(last, goflow_variable_last_seq(execution));
+	}
 	foreach(lc, goflow_pending_read(id))
 		last = Max(last, ((GoflowPendingRow *) lfirst(lc))->seq);
 	foreach(lc, goflow_offered_read(id))

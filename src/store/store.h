@@ -150,6 +150,8 @@ typedef struct GoflowExecutionRow
 	pg_uuid_t  *root;			/* of a child: the one at the top, which nobody's node started; or NULL */
 	ArrayType  *assigned;		/* assignments of its first transaction (variable.c), or NULL */
 	ArrayType  *assigned_values;
+	ArrayType  *journal;		/* entries of its first transaction (entry.c), or NULL */
+	ArrayType  *journal_outputs;	/* or NULL */
 	bool		stored;			/* has a row, at tid */
 	ItemPointerData tid;
 	bool		is_uncommitted; /* started, or to be retried, by the current transaction */
@@ -405,15 +407,21 @@ extern void goflow_writes_go_back(GoflowWrites *writes, const GoflowWritesMark *
 /* stored: called for each frame's row with its new place, or NULL. */
 extern void goflow_writes_flush(GoflowWrites *writes, void (*stored) (GoflowFrameRow *row));
 
+/*
+ * entry.c: moves an execution's buffered entries, the first that it ever made,
+ * into its row (in memory of the context), if they fit.
+ */
+extern void goflow_entries_keep(GoflowExecutionRow *execution, GoflowWrites *writes, MemoryContext context);
+
 /* The journal of one execution, in no order; allocated in the current context. */
-extern List *goflow_journal_read(const pg_uuid_t *id);	/* GoflowNodeRow * */
+extern List *goflow_journal_read(const GoflowExecutionRow *row);	/* GoflowNodeRow * */
 
 /* The entries of a frame that is open. */
-extern List *goflow_journal_read_frame(const pg_uuid_t *id, int frame);
+extern List *goflow_journal_read_frame(const GoflowExecutionRow *row, int frame);
 
 /* Calls each for every entry of the journal, in no order; an entry lives for that call only. */
-extern void goflow_journal_each(const pg_uuid_t *id, void (*each) (const GoflowNodeRow *row, void *arg),
-								void *arg);
+extern void goflow_journal_each(const GoflowExecutionRow *row,
+								void (*each) (const GoflowNodeRow *row, void *arg), void *arg);
 
 /* The entry of a node that failed, or NULL. */
 extern GoflowNodeRow *goflow_journal_read_failed(const pg_uuid_t *id, int frame, int node, int attempt);

@@ -15,6 +15,7 @@
 
 #include "goflow.h"
 
+struct GoflowExecutionRow;
 struct GoflowNodeRow;
 
 enum
@@ -48,7 +49,9 @@ enum
 	Anum_execution_root,
 	Anum_execution_assigned,
 	Anum_execution_assigned_values,
-	Natts_execution = Anum_execution_assigned_values
+	Anum_execution_journal,
+	Anum_execution_journal_outputs,
+	Natts_execution = Anum_execution_journal_outputs
 };
 
 enum
@@ -364,6 +367,9 @@ extern int	goflow_entries_pack(struct GoflowNodeRow **entries, int nentries, Dat
 
 /* Adds the entries of a row to a list of GoflowNodeRow *, in the current context. */
 extern List *goflow_entries_unpack(HeapTuple tuple, TupleDesc tupdesc, List *entries);
+
+/* The entries in an execution's own row; GoflowNodeRow *, in the current context. */
+extern List *goflow_entries_kept(const struct GoflowExecutionRow *execution);
 
 /* Parts of goflow_writes_flush(): inserts rows that are not stored yet, updates the others. */
 extern void goflow_execution_write(List *rows);
