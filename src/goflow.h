@@ -124,6 +124,7 @@ extern int	goflow_fuse;
 extern int	goflow_cancel_grace;
 extern int	goflow_rescan_interval;
 extern int	goflow_retention;
+extern bool goflow_early_start;
 extern bool goflow_public_events;
 extern int	goflow_max_subscriptions;
 extern int	goflow_max_message_rate;

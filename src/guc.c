@@ -29,6 +29,7 @@ int			goflow_fuse;
 int			goflow_cancel_grace;
 int			goflow_rescan_interval;
 int			goflow_retention;
+bool		goflow_early_start;
 bool		goflow_public_events;
 int			goflow_max_subscriptions;
 int			goflow_max_message_rate;
@@ -97,6 +98,12 @@ goflow_guc_define(void)
 							NULL, &goflow_retention,
 							0, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_MIN,
 							NULL, NULL, NULL);
+	DefineCustomBoolVariable("goflow.early_start",
+							 "A worker may begin an execution while the commit of its start() is flushed.",
+							 "Others see the execution as early.",
+							 &goflow_early_start,
+							 true, PGC_USERSET, 0,
+							 NULL, NULL, NULL);
 	DefineCustomBoolVariable("goflow.public_events",
 							 "Sends ids and states of executions to the public channels.",
 							 NULL, &goflow_public_events,

@@ -10,6 +10,7 @@
  *	queue.c		pools, the queue, claims, offered nodes
  *	slot.c		worker slots and the nodes in them; cancelling
  *	wake.c		what a transaction will push or wake when it commits
+ *	early.c		executions that begin while the commit that started them is flushed
  *	launcher.c	the one static process: starts schedulers and workers
  *	scheduler.c	one per database: recovery, timers
  *	send.c		the scheduler's sending of messages
@@ -73,6 +74,10 @@ extern void goflow_wake_cancel(const pg_uuid_t *execution_id);
 
 /* goflow was created in this database. */
 extern void goflow_wake_database(void);
+
+/* ---- early.c: around the insertion of executions; if nobody else writes, they begin before the commit is flushed ---- */
+extern void goflow_early_begin(void);
+extern void goflow_early_end(void);
 
 /* ---- queue.c, for a worker: its own pool is (MyDatabaseId, its role) ---- */
 

@@ -369,6 +369,11 @@ extern void goflow_mark_acquit_locked(const GoflowInstance *instance);
 extern void goflow_wake_channel(const GoflowChannelKey *key, bool listen);
 extern void goflow_wake_no_channels(void);
 
+/* ---- early.c: used by wake.c ---- */
+extern void goflow_early_before_commit(void);
+extern void goflow_early_forget(void);
+extern void goflow_early_flush(void);
+
 /* ---- utility.c ---- */
 extern void goflow_utility_before_prepare(void);
 extern void goflow_utility_end_transaction(bool committed);

@@ -12,7 +12,8 @@
  *	-	XACT_EVENT_COMMIT arms the list: the commit record is written;
  *	-	the resource-release callback after locks sends it.  By then the
  *		transaction is out of the proc array and has no locks, so whoever is
- *		woken finds the rows visible and nothing to wait for.
+ *		woken finds the rows visible and nothing to wait for.  Where early.c has
+ *		put it off, the commit record is flushed after that.
  *
  * An error after the commit record is a PANIC: sending allocates nothing and
  * raises nothing.  If there is no room in shared memory the database's rescan
@@ -207,6 +208,9 @@ at_end_of_transaction(XactEvent event, void *arg)
 {
 	switch (event)
 	{
+		case XACT_EVENT_PRE_COMMIT:
+			goflow_early_before_commit();
+			break;
 		case XACT_EVENT_COMMIT:
 			armed = nnotes > 0;
 			break;
@@ -216,6 +220,7 @@ at_end_of_transaction(XactEvent event, void *arg)
 		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PREPARE:
 			drop_notes();
+			goflow_early_forget();
 			goflow_utility_end_transaction(false);
 			break;
 		case XACT_EVENT_PARALLEL_COMMIT:
@@ -250,11 +255,13 @@ at_release(ResourceReleasePhase phase, bool is_commit, bool is_top_level, void *
 		return;
 	/* not before: who looks at the database then must see what was done to it */
 	goflow_utility_end_transaction(true);
-	if (!armed)
-		return;
-	armed = false;
-	send_notes();
-	drop_notes();
+	if (armed)
+	{
+		armed = false;
+		send_notes();
+		drop_notes();
+	}
+	goflow_early_flush();
 }
 
 void

@@ -1,5 +1,6 @@
 # What the operating system does to the servers of a test: the clock is set, the
-# disk of the tablespaces is full.  os_faults.c is preloaded into them.
+# disk of the tablespaces is full, that of the log takes its time.  os_faults.c is
+# preloaded into them.
 package OsFaults;
 
 use strict;
@@ -10,18 +11,18 @@ use FindBin;
 use Goflow;
 use PostgreSQL::Test::Utils;
 
-our @EXPORT = qw(with_os_faults clock_jumps clock_offset clock_waits fill_disk free_disk move_to_tablespace);
+our @EXPORT = qw(with_os_faults clock_jumps clock_offset clock_waits fill_disk free_disk hold_flushes release_flushes move_to_tablespace);
 
 my $dir = PostgreSQL::Test::Utils::tempdir();
 my $state = "$dir/state";
 my $library = "$dir/os_faults.so";
-my ($offset, $full, $waits) = (0, 0, 0);
+my ($offset, $full, $waits, $held) = (0, 0, 0, 0);
 
 sub apply
 {
 	open(my $file, '+<', $state) or die "$state: $!";
 	binmode($file);
-	syswrite($file, pack('qqq', $offset * 1_000_000, $full, $waits)) == 24 or die "$state: $!";
+	syswrite($file, pack('qqqq', $offset * 1_000_000, $full, $waits, $held)) == 32 or die "$state: $!";
 	close($file);
 	return 1;
 }
@@ -39,7 +40,7 @@ sub with_os_faults(&)
 		chomp $compiler;
 		system_or_bail(split(' ', $compiler), qw(-O2 -shared -fPIC -o), $library, "$FindBin::RealBin/os_faults.c", '-ldl');
 		open(my $file, '>', $state) or die "$state: $!";
-		syswrite($file, pack('qqq', 0, 0, 0));
+		syswrite($file, pack('qqqq', 0, 0, 0, 0));
 		close($file);
 	}
 	local $ENV{GOFLOW_OS_FAULTS} = $state;
@@ -69,6 +70,10 @@ sub clock_waits
 # No file in a tablespace can grow, until free_disk().
 sub fill_disk { $full = 1; return apply(); }
 sub free_disk { $full = 0; return apply(); }
+
+# No commit of this process (of any, without one) comes back, until release_flushes().
+sub hold_flushes { $held = $_[0] // -1; return apply(); }
+sub release_flushes { $held = 0; return apply(); }
 
 # Gives a database a tablespace of its own.  It is a directory below pg_tblspc, so
 # that a standby on this machine can have it, too; this wants allow_in_place_tablespaces.
