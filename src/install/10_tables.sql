@@ -24,8 +24,10 @@ CREATE TABLE goflow.start_grant (
 	PRIMARY KEY (name, grantee)
 );
 
--- One row per execution: written at start, once more at its end, and at the few
--- transitions between.  The letters of state are in src/goflow.h.
+-- One row per execution that has not finished: written at its start and at few
+-- transitions.  At its end the row moves to goflow.finished, which inherits, so that
+-- goflow.execution reads both and ONLY goflow.execution those that are alive.  The
+-- letters of state are in src/goflow.h.
 CREATE TABLE goflow.execution (
 	execution_id uuid NOT NULL PRIMARY KEY,
 	workflow_id  int NOT NULL,
@@ -51,13 +53,21 @@ CREATE TABLE goflow.execution (
 	journal      int[],                -- the journal's entries of its first transaction, if they are few: how
 	                                   -- many, a moment (low, high), 0, seven numbers per entry as in "more" there,
 	                                   -- their facts
-	journal_outputs text[]             -- (src/store/entry.c)
+	journal_outputs text[],            -- (src/store/entry.c)
+	CONSTRAINT execution_alive CHECK (finished_at IS NULL) NO INHERIT
 );
--- What is alive: read at recovery only.
-CREATE INDEX execution_live ON goflow.execution (execution_id) WHERE finished_at IS NULL;
 -- How many there are below one: "limits".
 CREATE INDEX execution_root ON goflow.execution (root) WHERE root IS NOT NULL;
 CREATE INDEX execution_workflow ON goflow.execution (workflow_id);
+
+-- Those that have finished.  They do not change: what runs has a small table of its
+-- own, and a long history is neither vacuumed nor split by new versions of its rows.
+CREATE TABLE goflow.finished (
+	PRIMARY KEY (execution_id),
+	CONSTRAINT finished_at_known CHECK (finished_at IS NOT NULL)
+) INHERITS (goflow.execution);
+CREATE INDEX finished_root ON goflow.finished (root) WHERE root IS NOT NULL;
+CREATE INDEX finished_workflow ON goflow.finished (workflow_id);
 
 -- Ends that were not the last: the execution was retried after them.
 CREATE TABLE goflow.past_end (
@@ -268,7 +278,7 @@ CREATE TABLE goflow.row_trigger (
 DO $$
 DECLARE t text;
 BEGIN
-	FOREACH t IN ARRAY ARRAY['workflow','start_grant','execution','start_key','past_end','journal','offered',
+	FOREACH t IN ARRAY ARRAY['workflow','start_grant','execution','finished','start_key','past_end','journal','offered',
 							 'node_rows','variable','pending','frame','collected',
 							 'compensation','request','row_trigger'] LOOP
 		EXECUTE pg_catalog.format('ALTER TABLE goflow.%I ENABLE ROW LEVEL SECURITY', t);
@@ -281,7 +291,8 @@ SELECT pg_catalog.pg_extension_config_dump('goflow.request_request_id_seq', '');
 
 COMMENT ON TABLE goflow.workflow IS 'Every version of every workflow.';
 COMMENT ON TABLE goflow.start_grant IS 'Who may start a workflow beside its owner.';
-COMMENT ON TABLE goflow.execution IS 'Every execution.';
+COMMENT ON TABLE goflow.execution IS 'Executions that have not finished.';
+COMMENT ON TABLE goflow.finished IS 'Executions that have finished.';
 COMMENT ON TABLE goflow.start_key IS 'Idempotency keys of start().';
 COMMENT ON TABLE goflow.journal IS 'Every node instance and attempt that ended, several to a row.';
 COMMENT ON VIEW goflow.node_state IS 'The journal, with a row per node instance and attempt.';

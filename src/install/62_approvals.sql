@@ -41,7 +41,7 @@ FROM goflow.approval a
 	JOIN goflow.pending p ON p.execution_id OPERATOR(pg_catalog.=) a.execution_id
 		AND p.frame OPERATOR(pg_catalog.=) a.frame AND p.node OPERATOR(pg_catalog.=) a.node
 		AND p.attempt OPERATOR(pg_catalog.=) a.attempt AND p.kind OPERATOR(pg_catalog.=) 'a'
-	JOIN goflow.execution e ON e.execution_id OPERATOR(pg_catalog.=) a.execution_id
+	JOIN ONLY goflow.execution e ON e.execution_id OPERATOR(pg_catalog.=) a.execution_id
 	JOIN goflow.workflow w ON w.workflow_id OPERATOR(pg_catalog.=) e.workflow_id
 WHERE a.decision IS NULL AND (pg_catalog.pg_has_role(a.role, 'USAGE')
 	OR a.escalate_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()

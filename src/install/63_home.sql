@@ -22,6 +22,9 @@ COMMENT ON FUNCTION goflow.keep_adopted() IS 'Keeps changes of executions that w
 CREATE TRIGGER keep_adopted BEFORE UPDATE OR DELETE ON goflow.execution
 	FOR EACH ROW EXECUTE FUNCTION goflow.keep_adopted();
 ALTER TABLE goflow.execution ENABLE REPLICA TRIGGER keep_adopted;
+CREATE TRIGGER keep_adopted BEFORE UPDATE OR DELETE ON goflow.finished
+	FOR EACH ROW EXECUTE FUNCTION goflow.keep_adopted();
+ALTER TABLE goflow.finished ENABLE REPLICA TRIGGER keep_adopted;
 
 INSERT INTO goflow.home
 SELECT d.oid, pg_catalog.gen_random_uuid() FROM pg_catalog.pg_database d

@@ -71,7 +71,7 @@ FROM goflow.task t
 	JOIN goflow.pending p ON p.execution_id OPERATOR(pg_catalog.=) t.execution_id
 		AND p.frame OPERATOR(pg_catalog.=) t.frame AND p.node OPERATOR(pg_catalog.=) t.node
 		AND p.attempt OPERATOR(pg_catalog.=) t.attempt AND p.kind OPERATOR(pg_catalog.=) 'k'
-	JOIN goflow.execution e ON e.execution_id OPERATOR(pg_catalog.=) t.execution_id
+	JOIN ONLY goflow.execution e ON e.execution_id OPERATOR(pg_catalog.=) t.execution_id
 	JOIN goflow.workflow w ON w.workflow_id OPERATOR(pg_catalog.=) e.workflow_id
 WHERE pg_catalog.pg_has_role(t.run_as, 'USAGE') OR (SELECT goflow.is_admin())
 	OR EXISTS (SELECT FROM goflow.queue_grant g

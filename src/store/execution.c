@@ -2,9 +2,9 @@
  * execution.c
  *		Rows of goflow.execution, and the keys of start().
  *
- * An execution's row is inserted when it starts and updated when it ends and at
- * the few transitions between: the row's TID is kept, so an update is one heap
- * operation.  Only the driver that holds the claim updates.
+ * An execution's row is inserted when it starts, updated at few transitions, and
+ * moved to goflow.finished when it ends.  The row's TID is kept, so that nobody
+ * looks for it again.  Only the driver that holds the claim changes it.
  */
 #include "postgres.h"
 
@@ -19,6 +19,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 #include "store/table.h"
 
@@ -62,14 +63,15 @@ goflow_uuid_generate(pg_uuid_t *id)
 	id->data[8] = 0x80 | (id->data[8] & 0x3f);
 }
 
-GoflowExecutionRow *
-goflow_execution_read(const pg_uuid_t *id)
+/* A row of one of the two tables; NULL: it is not there. */
+static GoflowExecutionRow *
+read_from(const char *table, const char *index, const pg_uuid_t *id, Snapshot snapshot)
 {
 	GoflowScan	scan;
 	GoflowExecutionRow *row = NULL;
 	HeapTuple	tuple;
 
-	goflow_scan_begin(&scan, "execution", "execution_pkey", id);
+	goflow_scan_begin_as_of(&scan, table, index, id, snapshot);
 	tuple = goflow_scan_next(&scan);
 	if (HeapTupleIsValid(tuple))
 	{
@@ -95,6 +97,7 @@ goflow_execution_read(const pg_uuid_t *id)
 			row->started_at = DatumGetTimestampTz(VALUE(Anum_execution_started_at));
 		if (!ISNULL(Anum_execution_finished_at))
 			row->finished_at = DatumGetTimestampTz(VALUE(Anum_execution_finished_at));
+		row->stored_finished = row->finished_at != 0;
 		if (!ISNULL(Anum_execution_parent))
 		{
 			row->parent = palloc(sizeof(pg_uuid_t));
@@ -131,6 +134,19 @@ goflow_execution_read(const pg_uuid_t *id)
 			row->journal_outputs = DatumGetArrayTypePCopy(VALUE(Anum_execution_journal_outputs));
 	}
 	goflow_scan_end(&scan);
+	return row;
+}
+
+/* As of one moment: it may come to its end, or be retried, meanwhile. */
+GoflowExecutionRow *
+goflow_execution_read(const pg_uuid_t *id)
+{
+	Snapshot	snapshot = goflow_scan_snapshot();
+	GoflowExecutionRow *row = read_from("execution", "execution_pkey", id, snapshot);
+
+	if (row == NULL)
+		row = read_from("finished", "finished_pkey", id, snapshot);
+	UnregisterSnapshot(snapshot);
 	return row;
 }
 
@@ -190,7 +206,7 @@ goflow_execution_last_completed(int workflow_id, Oid role, pg_uuid_t *ids, int m
 	goflow_owner_begin(&scope);
 	/* of the newest thousand, so that it never looks for long */
 	if (SPI_execute_with_args("SELECT execution_id FROM ("
-							  "  SELECT execution_id, run_as, state FROM goflow.execution"
+							  "  SELECT execution_id, run_as, state FROM goflow.finished"
 							  "  WHERE workflow_id = $1 ORDER BY execution_id DESC LIMIT 1000) e"
 							  " WHERE run_as = $2 AND state = 'c' ORDER BY execution_id DESC LIMIT $3",
 							  lengthof(types), types, args, NULL, true, 0) != SPI_OK_SELECT)
@@ -266,31 +282,47 @@ goflow_execution_insert(GoflowExecutionRow *rows, int nrows)
 	goflow_writer_close(&writer);
 }
 
-/* Inserts or updates rows; part of goflow_writes_flush(). */
+/*
+ * Part of goflow_writes_flush(): rows come to stand where they belong.  Those
+ * that have finished go in together, last.
+ */
 void
 goflow_execution_write(List *rows)
 {
-	GoflowWriter writer;
+	GoflowWriter alive;
+	GoflowWriter finished;
 	ListCell   *lc;
 
-	goflow_writer_open(&writer, "execution");
+	goflow_writer_open(&alive, "execution");
+	goflow_writer_open(&finished, "finished");
 	foreach(lc, rows)
 	{
 		GoflowExecutionRow *row = lfirst(lc);
+		bool		is_finished = row->finished_at != 0;
+		GoflowWriter *to = is_finished ? &finished : &alive;
 		Datum		values[Natts_execution];
 		bool		nulls[Natts_execution];
 
 		if (!row->stored)
 			goflow_home_get(&row->home);
 		to_values(row, values, nulls);
+		if (row->stored && row->stored_finished == is_finished)
+		{
+			goflow_writer_update(to, &row->tid,
+								 heap_form_tuple(RelationGetDescr(to->rel), values, nulls), false);
+			continue;
+		}
 		if (row->stored)
-			goflow_writer_update(&writer, &row->tid,
-								 heap_form_tuple(RelationGetDescr(writer.rel), values, nulls),
-								 row->finished_at != 0);
+			goflow_writer_delete(row->stored_finished ? &finished : &alive, &row->tid);
+		if (is_finished)
+			goflow_writer_insert(to, values, nulls);
 		else
-			goflow_writer_insert(&writer, values, nulls);
+			goflow_writer_insert_at(to, values, nulls, &row->tid);
+		row->stored = !is_finished; /* nobody writes one again that has finished */
+		row->stored_finished = false;
 	}
-	goflow_writer_close(&writer);
+	goflow_writer_close(&finished);
+	goflow_writer_close(&alive);
 }
 
 bool

@@ -38,6 +38,7 @@ static const struct
 }			known_tables[] = {
 	{"journal", Natts_journal},
 	{"execution", Natts_execution},
+	{"finished", Natts_execution},
 	{"variable", Natts_variable},
 	{"pending", Natts_pending},
 	{"frame", Natts_frame},

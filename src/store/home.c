@@ -123,8 +123,8 @@ goflow_home_count_foreign(void)
 	int64		count;
 
 	goflow_owner_begin(&scope);
-	if (SPI_execute_with_args("SELECT pg_catalog.count(*) FROM goflow.execution"
-							  " WHERE finished_at IS NULL AND home IS DISTINCT FROM"
+	if (SPI_execute_with_args("SELECT pg_catalog.count(*) FROM ONLY goflow.execution"
+							  " WHERE home IS DISTINCT FROM"
 							  " (SELECT h.home FROM goflow.home h WHERE h.database = $1)",
 							  lengthof(types), types, values, NULL, true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not count foreign executions");
@@ -197,8 +197,7 @@ goflow_home_adopt(void)
 
 	goflow_home_get(&own);
 	goflow_owner_begin(&scope);
-	if (SPI_execute_with_args("UPDATE goflow.execution SET home = $1"
-							  " WHERE finished_at IS NULL AND home <> $1",
+	if (SPI_execute_with_args("UPDATE ONLY goflow.execution SET home = $1 WHERE home <> $1",
 							  lengthof(types), types, values, NULL, false, 0) != SPI_OK_UPDATE)
 		elog(ERROR, "could not adopt executions");
 	count = SPI_processed;

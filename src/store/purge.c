@@ -37,27 +37,25 @@ static const char named_query[] =
 static const char page_query[] =
 	"SELECT pg_catalog.array_agg(e.execution_id) FILTER (WHERE e.finished_at <= c.cutoff"
 	"   AND ($5 IS NULL OR pg_catalog.pg_has_role($5, e.run_as, 'USAGE'))"
-	"   AND NOT EXISTS (SELECT FROM goflow.execution p"
-	"     WHERE p.execution_id = e.parent AND p.finished_at IS NULL)),"
+	"   AND NOT EXISTS (SELECT FROM ONLY goflow.execution p WHERE p.execution_id = e.parent)),"
 	" (pg_catalog.array_agg(e.execution_id ORDER BY e.execution_id DESC))[1],"
 	" pg_catalog.count(*), pg_catalog.max(e.created_at)"
-	" FROM (SELECT execution_id, workflow_id, finished_at, created_at, parent, run_as FROM goflow.execution"
+	" FROM (SELECT execution_id, workflow_id, finished_at, created_at, parent, run_as FROM goflow.finished"
 	"   WHERE execution_id > $1 ORDER BY execution_id LIMIT $2) e"
 	" LEFT JOIN ROWS FROM (pg_catalog.unnest($3), pg_catalog.unnest($4)) c (workflow_id, cutoff)"
 	"   ON c.workflow_id = e.workflow_id";
 
 /* What came to life again, or is being purged by another, stays. */
 static const char delete_query[] =
-	"WITH gone AS (DELETE FROM goflow.execution WHERE execution_id IN"
-	"  (SELECT execution_id FROM goflow.execution"
-	"   WHERE execution_id = ANY ($1) AND finished_at IS NOT NULL"
+	"WITH gone AS (DELETE FROM goflow.finished WHERE execution_id IN"
+	"  (SELECT execution_id FROM goflow.finished WHERE execution_id = ANY ($1)"
 	"   ORDER BY execution_id LIMIT $2 FOR UPDATE SKIP LOCKED)"
 	" RETURNING execution_id) SELECT pg_catalog.array_agg(execution_id) FROM gone";
 
 static const char tables_query[] =
 	"SELECT c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid"
 	" WHERE c.relnamespace = 'goflow'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition"
-	" AND a.attname = 'execution_id' AND c.relname <> 'execution' ORDER BY c.relname";
+	" AND a.attname = 'execution_id' AND c.relname NOT IN ('execution', 'finished') ORDER BY c.relname";
 
 /* A column of the only row of the result; NULL gives 0. */
 static Datum

@@ -9,10 +9,15 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 
-/* $1 gives to $2; $3: executions that have finished, too. */
+/*
+ * $1 gives to $2; $3: executions that have finished, too.  Each statement sees
+ * what has come to its end, or was retried, while the one before it ran.
+ */
 static const char *const statements[] = {
+	"UPDATE ONLY goflow.execution SET run_as = $2 WHERE run_as = $1 AND $3 IS NOT NULL",
+	"UPDATE goflow.finished SET run_as = $2 WHERE run_as = $1 AND $3",
+	"UPDATE ONLY goflow.execution SET run_as = $2 WHERE run_as = $1 AND $3",
 	"UPDATE goflow.workflow SET owner = $2 WHERE owner = $1 AND $3 IS NOT NULL",
-	"UPDATE goflow.execution SET run_as = $2 WHERE run_as = $1 AND ($3 OR finished_at IS NULL)",
 	"WITH given AS (DELETE FROM goflow.start_grant WHERE grantee = $1 AND $3 IS NOT NULL RETURNING name)"
 	" INSERT INTO goflow.start_grant (name, grantee) SELECT name, $2 FROM given ON CONFLICT DO NOTHING",
 	/* a key that both have used stays with each: they stand for two executions */
@@ -28,6 +33,9 @@ static const char *const statements[] = {
 	" INSERT INTO goflow.queue_grant (queue, owner, grantee) SELECT queue, CASE WHEN owner = $1 THEN $2 ELSE owner END,"
 	"  CASE WHEN grantee = $1 THEN $2 ELSE grantee END FROM given ON CONFLICT DO NOTHING",
 };
+
+/* The first of them, which are counted. */
+#define OF_EXECUTIONS 3
 
 /* Returns how many executions have another role now. */
 int64
@@ -46,8 +54,8 @@ goflow_role_reassign(Oid from, Oid to, bool finished)
 
 		if (result < 0)
 			elog(ERROR, "could not reassign: %s", SPI_result_code_string(result));
-		if (i == 1)
-			executions = SPI_processed;
+		if (i < OF_EXECUTIONS)
+			executions += SPI_processed;
 	}
 	goflow_owner_end(&scope);
 	return executions;

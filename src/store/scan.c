@@ -60,6 +60,12 @@ goflow_scan_release(void)
 	held_snapshot = NULL;
 }
 
+Snapshot
+goflow_scan_snapshot(void)
+{
+	return RegisterSnapshot(held_snapshot ? held_snapshot : GetLatestSnapshot());
+}
+
 void
 goflow_scan_begin(GoflowScan *scan, const char *table, const char *index,
 				  const pg_uuid_t *execution_id)
@@ -138,11 +144,11 @@ restart_scan(GoflowScan *scan, int nkeys, const Datum *keys)
 	index_rescan(iscan, NULL, nkeys, NULL, 0);	/* its keys, as they are now */
 }
 
+/* The snapshot is registered, and the scan's. */
 static void
 begin_scan(GoflowScan *scan, const char *table, const char *index, int nkeys, const Datum *keys,
-		   bool below)
+		   bool below, Snapshot snapshot)
 {
-	Snapshot	snapshot = RegisterSnapshot(held_snapshot ? held_snapshot : GetLatestSnapshot());
 	bool		keep = keeping == GoflowLocalTransactionId() && GetCurrentTransactionNestLevel() == 1;
 	GoflowKeptScan *mine = keep ? find_kept(index, nkeys, below) : NULL;
 	MemoryContext old = MemoryContextSwitchTo(keep ? TopTransactionContext : CurrentMemoryContext);
@@ -176,14 +182,23 @@ void
 goflow_scan_begin_key(GoflowScan *scan, const char *table, const char *index,
 					  int nkeys, const Datum *keys)
 {
-	begin_scan(scan, table, index, nkeys, keys, false);
+	begin_scan(scan, table, index, nkeys, keys, false, goflow_scan_snapshot());
+}
+
+void
+goflow_scan_begin_as_of(GoflowScan *scan, const char *table, const char *index,
+						const pg_uuid_t *execution_id, Snapshot snapshot)
+{
+	Datum		key = UUIDPGetDatum(execution_id);
+
+	begin_scan(scan, table, index, 1, &key, false, RegisterSnapshot(snapshot));
 }
 
 void
 goflow_scan_begin_below(GoflowScan *scan, const char *table, const char *index,
 						int nkeys, const Datum *keys)
 {
-	begin_scan(scan, table, index, nkeys, keys, true);
+	begin_scan(scan, table, index, nkeys, keys, true, goflow_scan_snapshot());
 }
 
 /* What a kept scan allocates outlives the caller's context. */

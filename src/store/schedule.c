@@ -31,13 +31,13 @@ static const char live_query[] =
 	"SELECT e.execution_id, e.run_as, coalesce("
 	"  (SELECT r.argument::smallint FROM goflow.request r"
 	"   WHERE r.execution_id = e.execution_id AND r.kind = 'n' ORDER BY r.request_id DESC LIMIT 1), e.priority)"
-	" FROM ((SELECT execution_id, run_as, priority FROM goflow.execution"
-	"   WHERE finished_at IS NULL AND execution_id > $1 AND ($2 OR state NOT IN ('w', 'p'))"
+	" FROM ((SELECT execution_id, run_as, priority FROM ONLY goflow.execution"
+	"   WHERE execution_id > $1 AND ($2 OR state NOT IN ('w', 'p'))"
 	"    AND home = (SELECT h.home FROM goflow.home h WHERE h.database = $4)"
 	"   ORDER BY execution_id LIMIT $3)"
-	"  UNION (SELECT x.execution_id, x.run_as, x.priority FROM goflow.execution x"
+	"  UNION (SELECT x.execution_id, x.run_as, x.priority FROM goflow.finished x"
 	"   JOIN goflow.request r USING (execution_id)"
-	"   WHERE r.kind = 't' AND x.finished_at IS NOT NULL AND x.execution_id > $1"
+	"   WHERE r.kind = 't' AND x.execution_id > $1"
 	"    AND x.home = (SELECT h.home FROM goflow.home h WHERE h.database = $4)"
 	"   ORDER BY x.execution_id LIMIT $3)) e"
 	" ORDER BY e.execution_id LIMIT $3";
@@ -52,8 +52,8 @@ static const char due_query[] =
 	" FROM (SELECT due_at, execution_id FROM goflow.pending"
 	"   WHERE due_at >= $1 AND due_at <= $3 AND (due_at, execution_id) > ($1, $2)"
 	"   ORDER BY due_at, execution_id LIMIT $4) t"
-	" LEFT JOIN LATERAL (SELECT x.run_as, x.priority FROM goflow.execution x"
-	"   WHERE x.execution_id = t.execution_id AND x.finished_at IS NULL AND x.state <> 'p'"
+	" LEFT JOIN LATERAL (SELECT x.run_as, x.priority FROM ONLY goflow.execution x"
+	"   WHERE x.execution_id = t.execution_id AND x.state <> 'p'"
 	"    AND x.home = (SELECT h.home FROM goflow.home h WHERE h.database = $5) OFFSET 0) e ON true"
 	" ORDER BY t.due_at, t.execution_id";
 
@@ -61,9 +61,10 @@ static const char next_query[] =
 	"SELECT due_at FROM goflow.pending WHERE due_at > $1 ORDER BY due_at LIMIT 1";
 
 static const char fail_query[] =
-	"WITH failed AS (UPDATE goflow.execution SET state = 'f', finished_at = pg_catalog.clock_timestamp(),"
-	" error = pg_catalog.jsonb_build_object('code', 'WF206', 'message', 'the role of the execution was dropped'),"
-	" last_seq = $2 WHERE execution_id = $1 AND finished_at IS NULL RETURNING execution_id),"
+	"WITH failed AS (DELETE FROM ONLY goflow.execution e WHERE execution_id = $1 RETURNING execution_id, e AS row),"
+	" ended AS (INSERT INTO goflow.finished SELECT r.* FROM failed f, LATERAL pg_catalog.jsonb_populate_record(f.row,"
+	"  pg_catalog.jsonb_build_object('state', 'f', 'finished_at', pg_catalog.clock_timestamp(), 'last_seq', $2, 'error',"
+	"  pg_catalog.jsonb_build_object('code', 'WF206', 'message', 'the role of the execution was dropped'))) r),"
 	" offered AS (DELETE FROM goflow.offered o USING failed WHERE o.execution_id = failed.execution_id),"
 	" forgotten AS (DELETE FROM goflow.request WHERE execution_id = $1)"
 	", unread AS (DELETE FROM goflow.signal WHERE execution_id = $1)"

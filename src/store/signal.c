@@ -59,8 +59,8 @@ goflow_signal_insert(const pg_uuid_t *id, const char *name, ArrayType *payload)
 
 /* One per execution: $5 is who sends it, $7 whether as an administrator, $6 a key of start(), or NULL. */
 static const char insert_all_query[] =
-	"WITH target AS (SELECT e.execution_id, e.run_as, e.priority FROM goflow.execution e"
-	"  WHERE e.workflow_id = $1 AND e.finished_at IS NULL AND (pg_has_role($5, e.run_as, 'USAGE') OR $7)"
+	"WITH target AS (SELECT e.execution_id, e.run_as, e.priority FROM ONLY goflow.execution e"
+	"  WHERE e.workflow_id = $1 AND (pg_has_role($5, e.run_as, 'USAGE') OR $7)"
 	"  AND ($6 IS NULL OR EXISTS (SELECT FROM goflow.start_key k WHERE k.name = $2 AND k.key = $6"
 	"   AND k.execution_id = e.execution_id))),"
 	" sent AS (INSERT INTO goflow.signal (execution_id, name, payload, role)"
@@ -110,7 +110,7 @@ goflow_signal_insert_all(int workflow_id, const char *workflow, const char *key,
 static const char versions_query[] =
 	"SELECT w.workflow_id FROM goflow.workflow w WHERE w.name = $1"
 	" AND (w.version = (SELECT max(n.version) FROM goflow.workflow n WHERE n.name = $1)"
-	"  OR EXISTS (SELECT FROM goflow.execution e WHERE e.workflow_id = w.workflow_id AND e.finished_at IS NULL))"
+	"  OR EXISTS (SELECT FROM ONLY goflow.execution e WHERE e.workflow_id = w.workflow_id))"
 	" ORDER BY w.version DESC";
 
 List *

@@ -152,7 +152,8 @@ typedef struct GoflowExecutionRow
 	ArrayType  *assigned_values;
 	ArrayType  *journal;		/* entries of its first transaction (entry.c), or NULL */
 	ArrayType  *journal_outputs;	/* or NULL */
-	bool		stored;			/* has a row, at tid */
+	bool		stored;			/* has a row, at tid, */
+	bool		stored_finished;	/* which is in goflow.finished */
 	ItemPointerData tid;
 	bool		is_uncommitted; /* started, or to be retried, by the current transaction */
 } GoflowExecutionRow;

@@ -337,6 +337,13 @@ typedef struct GoflowScan
 extern void goflow_scan_begin(GoflowScan *scan, const char *table, const char *index,
 							  const pg_uuid_t *execution_id);
 
+/* The same as of a snapshot, for who looks into several tables. */
+extern void goflow_scan_begin_as_of(GoflowScan *scan, const char *table, const char *index,
+									const pg_uuid_t *execution_id, struct SnapshotData *snapshot);
+
+/* What a scan would see that began now; to be unregistered. */
+extern struct SnapshotData *goflow_scan_snapshot(void);
+
 /* The same with more of the key given: columns by the types that they have. */
 extern void goflow_scan_begin_key(GoflowScan *scan, const char *table, const char *index,
 								  int nkeys, const Datum *keys);
@@ -371,7 +378,7 @@ extern List *goflow_entries_unpack(HeapTuple tuple, TupleDesc tupdesc, List *ent
 /* The entries in an execution's own row; GoflowNodeRow *, in the current context. */
 extern List *goflow_entries_kept(const struct GoflowExecutionRow *execution);
 
-/* Parts of goflow_writes_flush(): inserts rows that are not stored yet, updates the others. */
+/* Parts of goflow_writes_flush(): inserts rows that are not stored yet, updates or moves the others. */
 extern void goflow_execution_write(List *rows);
 extern void goflow_variables_write(List *rows, List *ended);
 

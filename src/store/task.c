@@ -186,9 +186,9 @@ static const char roles_query[] =
  */
 static const char claim_query[] =
 	"WITH next AS MATERIALIZED (SELECT t.execution_id, t.frame, t.node, t.attempt, t.available_at"
-	"  FROM goflow.task t JOIN goflow.execution e ON e.execution_id = t.execution_id"
+	"  FROM goflow.task t JOIN ONLY goflow.execution e ON e.execution_id = t.execution_id"
 	"  WHERE t.queue = $1 AND t.run_as = $2 AND t.available_at >= $9 AND t.available_at <= $4"
-	"   AND e.state <> 'p' AND e.finished_at IS NULL"
+	"   AND e.state <> 'p'"
 	"   AND e.home = (SELECT h.home FROM goflow.home h WHERE h.database = $8)"
 	"   AND EXISTS (SELECT FROM goflow.pending p WHERE p.execution_id = t.execution_id"
 	"    AND p.frame = t.frame AND p.node = t.node AND p.attempt = t.attempt AND p.kind = 'k')"
@@ -201,7 +201,7 @@ static const char claim_query[] =
 	"  RETURNING t.*, n.available_at AS was_available_at)"
 	" SELECT c.claim, c.queue, c.payload, c.execution_id, w.name, c.path, c.frame, c.attempt::int,"
 	"  c.claims, c.available_at, c.was_available_at"
-	" FROM claimed c JOIN goflow.execution e ON e.execution_id = c.execution_id"
+	" FROM claimed c JOIN ONLY goflow.execution e ON e.execution_id = c.execution_id"
 	"  JOIN goflow.workflow w ON w.workflow_id = e.workflow_id ORDER BY c.created_at, c.execution_id, c.frame, c.node";
 
 /* What cannot be claimed any more is taken out of the way of the next claims. */

@@ -106,9 +106,9 @@ static Statement delete_start_keys = {
 	1, {TEXTOID}
 };
 static Statement count_live = {
-	"SELECT pg_catalog.count(*) FROM goflow.execution e "
+	"SELECT pg_catalog.count(*) FROM ONLY goflow.execution e "
 	"JOIN goflow.workflow w ON w.workflow_id OPERATOR(pg_catalog.=) e.workflow_id "
-	"WHERE w.name OPERATOR(pg_catalog.=) $1 AND w.dropped_at IS NULL AND e.finished_at IS NULL",
+	"WHERE w.name OPERATOR(pg_catalog.=) $1 AND w.dropped_at IS NULL",
 	1, {TEXTOID}
 };
 static Statement find_grantees = {

@@ -56,14 +56,18 @@ is_at_rest($subscriber, 'adopted');
 # ---- the subscription comes back ----
 
 # It has the publisher's version of what ran here meanwhile.
+define_nodes($subscriber, 'rests', q{"d": {"type": "delay", "for": "interval '1 day'"}});
+query($subscriber, q{SELECT goflow.start('rests')});
+ok(wait_for($subscriber, q{SELECT state = 'waiting' FROM goflow.executions WHERE workflow = 'rests'}), 'one rests here');
 my $before = query($subscriber, q{SELECT count(*), max(last_seq), count(DISTINCT home) FROM goflow.execution});
 query($subscriber, q{ALTER SUBSCRIPTION everything SET (disable_on_error = true)});
 query($subscriber, 'ALTER SUBSCRIPTION everything ENABLE');
 ok(wait_for($subscriber, q{SELECT NOT subenabled FROM pg_subscription}), 'what was adopted is not taken back: the subscription fails');
-like(slurp_file($subscriber->logfile), qr/ERROR:  (execution ".*" was adopted by this database|duplicate key value violates unique constraint "journal_pkey"|conflict detected on relation "goflow.journal")/,
+like(slurp_file($subscriber->logfile), qr/ERROR:  (execution ".*" was adopted by this database|duplicate key value violates unique constraint "(journal|finished)_pkey"|conflict detected on relation "goflow.(journal|finished)")/,
 	'and the log says why');
 # whatever comes first: a row of the journal, or the execution's own
-for my $change ('UPDATE goflow.execution SET home = gen_random_uuid()', q{UPDATE goflow.execution SET finished_at = NULL; DELETE FROM goflow.execution})
+# of one that has ended, or that has not
+for my $change ('UPDATE goflow.finished SET home = gen_random_uuid()', 'UPDATE ONLY goflow.execution SET home = gen_random_uuid()', 'DELETE FROM ONLY goflow.execution')
 {
 	$subscriber->psql('postgres', "BEGIN; SET session_replication_role = replica; $change", stderr => \$err);
 	like($err, qr/execution ".*" was adopted by this database.*still runs it, too.*Drop the subscription/s, 'nor is a change of the execution itself');
