@@ -370,6 +370,15 @@ SELECT goflow.cancel_all('steer_all', states => '{asleep}');
 SELECT goflow.cancel_all('steer_all', states => '{failed}');
 SELECT goflow.retry_all('steer_all', states => '{completed}');
 
+-- Whoever claims many at one time sees what was asked of each, before its first node.
+SELECT goflow.define('steer_claimed', '{"nodes": {"a": {"type": "transform", "value": {"x": "1"}}}, "output": {"x": "a.x"}}');
+BEGIN;
+SELECT count(*) FROM (SELECT goflow.cancel(e) FROM (SELECT e, row_number() OVER (ORDER BY e) AS n
+	FROM goflow.start_many('steer_claimed', array_fill('{}'::jsonb, ARRAY[60])) e) s WHERE n % 3 = 0) c;
+COMMIT;
+CALL until($$(SELECT count(*) = 60 FROM goflow.executions WHERE workflow = 'steer_claimed' AND finished_at IS NOT NULL)$$);
+SELECT state, count(*) FROM goflow.executions WHERE workflow = 'steer_claimed' GROUP BY 1 ORDER BY 1;
+
 -- Others cannot; and the rules of start() are those of retry().
 CREATE ROLE steer_other LOGIN;
 SELECT goflow.grant_usage('steer_other');
@@ -387,7 +396,7 @@ SELECT goflow.retry_all('steer_all', states => '{cancelled}');
 SELECT execution AS e FROM goflow.executions WHERE workflow = 'steer_all' LIMIT 1 \gset
 SELECT goflow.retry(:'e');
 SELECT goflow.revoke_usage('steer_other');
-SELECT goflow.drop(w) FROM unnest('{steer_called,steer_sleeps,steer_waits,steer_chain,steer_nap,steer_branches,steer_policy,steer_bodies,steer_caller,steer_saga,steer_variables,steer_first,steer_partial,steer_timeout}'::text[]) w;
+SELECT goflow.drop(w) FROM unnest('{steer_claimed,steer_called,steer_sleeps,steer_waits,steer_chain,steer_nap,steer_branches,steer_policy,steer_bodies,steer_caller,steer_saga,steer_variables,steer_first,steer_partial,steer_timeout}'::text[]) w;
 SET client_min_messages = error;
 DROP SCHEMA steering_test CASCADE;
 DROP ROLE steer_other;

@@ -38,6 +38,7 @@ typedef struct Claim
 {
 	pg_uuid_t	id;
 	GoflowExecution *ex;		/* NULL: to be loaded */
+	GoflowExecutionRow *row;	/* its row, read with those of the others; NULL: to be read */
 	bool		alone;			/* see above */
 	bool		touched;		/* part of the present batch */
 	ErrorData  *load_error;		/* it could not even be loaded */
@@ -51,6 +52,9 @@ typedef struct Claim
 #define MAX_FAILED_BATCHES 5
 
 MemoryContext goflow_batch_context = NULL;
+
+/* Of what is claimed, for as long as it is driven. */
+static MemoryContext claims_context = NULL;
 
 /* The claim that is being loaded: an error then is that execution's own. */
 static Claim *loading = NULL;
@@ -180,12 +184,15 @@ load_claim(Claim *claim, GoflowWrites *writes)
 {
 	GoflowInstance *instances = palloc(GOFLOW_MAX_INSTANCES * sizeof(GoflowInstance));
 	int			ninstances;
+	GoflowExecutionRow *row = claim->row;
 	GoflowExecution *ex;
 
+	claim->row = NULL;			/* once: it is the execution's then */
 	/* in this order: what is not in the list has its row in the snapshot */
-	goflow_queue_begin_look(&claim->id);
+	if (goflow_queue_begin_look(&claim->id))
+		row = NULL;
 	ninstances = goflow_queue_instances(&claim->id, instances, GOFLOW_MAX_INSTANCES);
-	ex = claim->ex = goflow_execution_load(&claim->id, writes, instances, ninstances);
+	ex = claim->ex = goflow_execution_load(&claim->id, writes, instances, ninstances, row);
 	pfree(instances);
 	if (ex == NULL)
 		return;
@@ -229,6 +236,7 @@ goflow_driver_prepare(void)
 	if (goflow_batch_context)
 		return;
 	goflow_batch_context = AllocSetContextCreate(TopMemoryContext, "goflow batch", ALLOCSET_DEFAULT_SIZES);
+	claims_context = AllocSetContextCreate(TopMemoryContext, "goflow claims", ALLOCSET_DEFAULT_SIZES);
 	goflow_session_init();
 }
 
@@ -251,9 +259,28 @@ fail_unloadable(Claim *claim, GoflowWrites *writes)
 	forget_requests(&claim->id, writes);
 }
 
+/*
+ * Reads the rows of all claims in one go.  Each is good until somebody wakes the
+ * execution, as it is when the execution is in memory.
+ */
+static void
+look_ahead(Claim *claims, int nclaims)
+{
+	MemoryContext old = MemoryContextSwitchTo(claims_context);
+	pg_uuid_t  *ids = palloc(nclaims * sizeof(pg_uuid_t));
+	GoflowExecutionRow **rows = palloc(nclaims * sizeof(GoflowExecutionRow *));
+
+	for (int i = 0; i < nclaims; i++)
+		ids[i] = claims[i].id;
+	goflow_executions_read_unasked(ids, nclaims, rows);
+	for (int i = 0; i < nclaims; i++)
+		claims[i].row = rows[i];
+	MemoryContextSwitchTo(old);
+}
+
 /* One transaction over as many claims as fit, from *next on; sets where to go on. */
 static void
-run_batch(Claim *claims, int nclaims, volatile int *next)
+run_batch(Claim *claims, int nclaims, volatile int *next, bool is_first)
 {
 	GoflowWrites *writes;
 	GoflowBudget budget;
@@ -263,6 +290,8 @@ run_batch(Claim *claims, int nclaims, volatile int *next)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	MemoryContextSwitchTo(goflow_batch_context);
 	goflow_scans_keep();
+	if (is_first && nclaims > 1)
+		look_ahead(claims, nclaims);
 	writes = goflow_writes_create(goflow_batch_context);
 	budget.nodes = goflow_batch_nodes;
 	budget.ran = 0;
@@ -440,6 +469,7 @@ undo_batch(Claim *claims, int nclaims, ErrorData *error, int failures)
 	for (int i = 0; i < nclaims; i++)
 	{
 		drop_from_memory(&claims[i]);
+		claims[i].row = NULL;
 		claims[i].alone = true;
 		claims[i].touched = false;
 	}
@@ -450,14 +480,14 @@ undo_batch(Claim *claims, int nclaims, ErrorData *error, int failures)
 
 /* NULL, or the error that the batch's transaction was rolled back for. */
 static ErrorData *
-try_batch(Claim *claims, int nclaims, volatile int *next)
+try_batch(Claim *claims, int nclaims, volatile int *next, bool is_first)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ErrorData  *volatile error = NULL;
 
 	PG_TRY();
 	{
-		run_batch(claims, nclaims, next);
+		run_batch(claims, nclaims, next, is_first);
 	}
 	PG_CATCH();
 	{
@@ -493,6 +523,7 @@ void
 goflow_engine_drive(const pg_uuid_t *executions, int nexecutions)
 {
 	Claim	   *claims;
+	bool		is_first = true;
 	int			open = nexecutions;
 	int			failures = 0;
 	volatile int next = 0;
@@ -501,7 +532,8 @@ goflow_engine_drive(const pg_uuid_t *executions, int nexecutions)
 
 	goflow_driver_prepare();
 	goflow_workflow_trim(goflow_session_definition());
-	claims = palloc0(nexecutions * sizeof(Claim));
+	MemoryContextReset(claims_context);
+	claims = MemoryContextAllocZero(claims_context, nexecutions * sizeof(Claim));
 	for (int i = 0; i < nexecutions; i++)
 		claims[i].id = executions[i];
 	memset(&adopted, 0, sizeof(adopted));
@@ -513,7 +545,8 @@ goflow_engine_drive(const pg_uuid_t *executions, int nexecutions)
 
 		for (int i = 0; i < nexecutions; i++)
 			claims[i].touched = false;
-		error = try_batch(claims, nexecutions, &next);
+		error = try_batch(claims, nexecutions, &next, is_first);
+		is_first = false;
 		if (error)
 		{
 			undo_batch(claims, nexecutions, error, ++failures);
@@ -535,7 +568,6 @@ goflow_engine_drive(const pg_uuid_t *executions, int nexecutions)
 		}
 	}
 	pgstat_report_stat(false);
-	pfree(claims);
 	if (adopted.attempt > 0)
 		goflow_engine_run_node(&adopted);
 }

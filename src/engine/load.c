@@ -371,12 +371,13 @@ goflow_execution_load_state(GoflowExecution *ex, const GoflowInstance *instances
 }
 
 static GoflowExecution *
-load(const pg_uuid_t *id, GoflowWrites *writes, const GoflowInstance *instances, int ninstances)
+load(const pg_uuid_t *id, GoflowWrites *writes, const GoflowInstance *instances, int ninstances,
+	 GoflowExecutionRow *unasked)
 {
 	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "goflow execution",
 												  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
-	GoflowExecutionRow *row = goflow_execution_read(id);
+	GoflowExecutionRow *row = unasked ? unasked : goflow_execution_read(id);
 	GoflowExecution *ex;
 
 	if (row == NULL)
@@ -390,7 +391,8 @@ load(const pg_uuid_t *id, GoflowWrites *writes, const GoflowInstance *instances,
 	ex->is_others = row->is_foreign ||
 		(OidIsValid(goflow_worker_role()) && row->run_as != goflow_worker_role());
 	ex->inactive = ex->is_others || goflow_execution_is_finished(row->state);
-	load_requests(ex);
+	if (unasked == NULL)
+		load_requests(ex);
 	if (!ex->inactive)
 		goflow_execution_load_state(ex, instances, ninstances);
 	MemoryContextSwitchTo(old);
@@ -403,14 +405,14 @@ load(const pg_uuid_t *id, GoflowWrites *writes, const GoflowInstance *instances,
  */
 GoflowExecution *
 goflow_execution_load(const pg_uuid_t *id, GoflowWrites *writes,
-					  const GoflowInstance *instances, int ninstances)
+					  const GoflowInstance *instances, int ninstances, GoflowExecutionRow *unasked)
 {
 	GoflowExecution *volatile ex = NULL;
 
 	goflow_scan_hold();
 	PG_TRY();
 	{
-		ex = load(id, writes, instances, ninstances);
+		ex = load(id, writes, instances, ninstances, unasked);
 	}
 	PG_FINALLY();
 	{

@@ -91,7 +91,7 @@ try_to_record_failure(const GoflowInstance *instance, ErrorData *error, Timestam
 		PushActiveSnapshot(GetTransactionSnapshot());
 		MemoryContextSwitchTo(goflow_batch_context);
 		writes = goflow_writes_create(goflow_batch_context);
-		ex = goflow_execution_load(&instance->execution_id, writes, NULL, 0);
+		ex = goflow_execution_load(&instance->execution_id, writes, NULL, 0, NULL);
 		if (ex && !ex->inactive)
 		{
 			GoflowFrame *frame;
@@ -236,7 +236,7 @@ run_detached(const GoflowInstance *instance, GoflowExecution *volatile *ex, Gofl
 	goflow_execution_free(*ex);
 	*ex = NULL;
 	writes = goflow_writes_create(goflow_batch_context);
-	*ex = goflow_execution_load(&instance->execution_id, writes, NULL, 0);
+	*ex = goflow_execution_load(&instance->execution_id, writes, NULL, 0, NULL);
 	if (*ex == NULL || (*ex)->inactive)
 		return;
 	run = find_instance(*ex, instance, &frame, &found);
@@ -272,7 +272,7 @@ begin_node(const GoflowInstance *instance, int isolation, GoflowExecution *volat
 	PushActiveSnapshot(GetTransactionSnapshot());
 	MemoryContextSwitchTo(goflow_batch_context);
 	*writes = goflow_writes_create(goflow_batch_context);
-	*ex = goflow_execution_load(&instance->execution_id, *writes, NULL, 0);
+	*ex = goflow_execution_load(&instance->execution_id, *writes, NULL, 0, NULL);
 	if (*ex == NULL || (*ex)->inactive)
 		return NULL;
 	/* what runs after a cancel, once the driver has seen it, is a "finally" */

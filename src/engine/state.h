@@ -300,9 +300,12 @@ extern void goflow_history_publish(GoflowExecution *ex, char old_state);
 /*
  * Loads an execution that this process has claimed.  NULL if it is unknown.
  * instances: its nodes that were offered or running before the snapshot.
+ * unasked: its row, if it was read before and nobody has asked anything of the
+ * execution since; it must live as long as the execution.
  */
 extern GoflowExecution *goflow_execution_load(const pg_uuid_t *id, GoflowWrites *writes,
-											  const GoflowInstance *instances, int ninstances);
+											  const GoflowInstance *instances, int ninstances,
+											  GoflowExecutionRow *unasked);
 
 /* Reads what an execution needs to go on; for one that was loaded as finished: before it is retried. */
 extern void goflow_execution_load_state(GoflowExecution *ex, const GoflowInstance *instances,

@@ -99,8 +99,8 @@ extern void goflow_queue_release(const pg_uuid_t *execution_id, bool requeue);
 /* Ends the claim of an execution that belongs to another role by now (reassign()): its pool has it next. */
 extern void goflow_queue_pass_on(const pg_uuid_t *execution_id, Oid role, int priority);
 
-/* Clears the claim's "somebody woke it" flag; call before taking the snapshot that loads it. */
-extern void goflow_queue_begin_look(const pg_uuid_t *execution_id);
+/* Clears the claim's "somebody woke it" flag, and returns it; call before taking the snapshot that loads it. */
+extern bool goflow_queue_begin_look(const pg_uuid_t *execution_id);
 
 /* True if a worker was lost that drove the execution: its nodes are to run one by one. */
 extern bool goflow_queue_is_alone(const pg_uuid_t *execution_id);

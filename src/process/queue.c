@@ -526,16 +526,21 @@ goflow_queue_pass_on(const pg_uuid_t *execution_id, Oid role, int priority)
 	goflow_unlock();
 }
 
-void
+bool
 goflow_queue_begin_look(const pg_uuid_t *execution_id)
 {
 	GoflowEntry *entry;
+	bool		woken = true;
 
 	goflow_lock(LW_EXCLUSIVE);
 	entry = my_claim(execution_id);
 	if (entry)
+	{
+		woken = entry->woken;
 		entry->woken = false;
+	}
 	goflow_unlock();
+	return woken;
 }
 
 bool

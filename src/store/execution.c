@@ -23,6 +23,9 @@
 
 #include "store/table.h"
 
+/* Entries of others in a row that cost as much as to look for one by itself. */
+#define MAX_OTHERS 8
+
 /*
  * A version 7 UUID: milliseconds since 1970, then 12 bits of sub-millisecond,
  * then random.  Ids made by one backend are ascending, also when the clock
@@ -63,6 +66,69 @@ goflow_uuid_generate(pg_uuid_t *id)
 	id->data[8] = 0x80 | (id->data[8] & 0x3f);
 }
 
+static GoflowExecutionRow *
+read_row(HeapTuple tuple, TupleDesc tupdesc)
+{
+	GoflowExecutionRow *row = palloc0(sizeof(GoflowExecutionRow));
+	Datum		values[Natts_execution];
+	bool		nulls[Natts_execution];
+
+	row->stored = true;
+	row->tid = tuple->t_self;
+	row->is_uncommitted =
+		TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data));
+	heap_deform_tuple(tuple, tupdesc, values, nulls);
+
+	row->id = *DatumGetUUIDP(VALUE(Anum_execution_id));
+	row->workflow_id = DatumGetInt32(VALUE(Anum_execution_workflow_id));
+	row->run_as = DatumGetObjectId(VALUE(Anum_execution_run_as));
+	row->state = DatumGetChar(VALUE(Anum_execution_state));
+	row->priority = DatumGetInt16(VALUE(Anum_execution_priority));
+	row->entry = ISNULL(Anum_execution_entry) ? -1 :
+		DatumGetInt16(VALUE(Anum_execution_entry));
+	row->created_at = DatumGetTimestampTz(VALUE(Anum_execution_created_at));
+	if (!ISNULL(Anum_execution_started_at))
+		row->started_at = DatumGetTimestampTz(VALUE(Anum_execution_started_at));
+	if (!ISNULL(Anum_execution_finished_at))
+		row->finished_at = DatumGetTimestampTz(VALUE(Anum_execution_finished_at));
+	row->stored_finished = row->finished_at != 0;
+	if (!ISNULL(Anum_execution_parent))
+	{
+		row->parent = palloc(sizeof(pg_uuid_t));
+		*row->parent = *DatumGetUUIDP(VALUE(Anum_execution_parent));
+	}
+	row->input = DatumGetArrayTypePCopy(VALUE(Anum_execution_input));
+	if (!ISNULL(Anum_execution_trigger))
+		row->trigger = DatumGetArrayTypePCopy(VALUE(Anum_execution_trigger));
+	if (!ISNULL(Anum_execution_last_seq))
+		row->last_seq = DatumGetInt32(VALUE(Anum_execution_last_seq));
+	if (!ISNULL(Anum_execution_output))
+		row->output = DatumGetJsonbPCopy(VALUE(Anum_execution_output));
+	if (!ISNULL(Anum_execution_error))
+		row->error = DatumGetJsonbPCopy(VALUE(Anum_execution_error));
+	row->home = *DatumGetUUIDP(VALUE(Anum_execution_home));
+	row->is_foreign = !goflow_home_is_own(&row->home);
+	if (!ISNULL(Anum_execution_retry_seq))
+		row->retry_seq = DatumGetInt32(VALUE(Anum_execution_retry_seq));
+	if (!ISNULL(Anum_execution_retried))
+		row->retried = DatumGetArrayTypePCopy(VALUE(Anum_execution_retried));
+	if (!ISNULL(Anum_execution_root))
+	{
+		row->root = palloc(sizeof(pg_uuid_t));
+		*row->root = *DatumGetUUIDP(VALUE(Anum_execution_root));
+	}
+	if (!ISNULL(Anum_execution_assigned))
+	{
+		row->assigned = DatumGetArrayTypePCopy(VALUE(Anum_execution_assigned));
+		row->assigned_values = DatumGetArrayTypePCopy(VALUE(Anum_execution_assigned_values));
+	}
+	if (!ISNULL(Anum_execution_journal))
+		row->journal = DatumGetArrayTypePCopy(VALUE(Anum_execution_journal));
+	if (!ISNULL(Anum_execution_journal_outputs))
+		row->journal_outputs = DatumGetArrayTypePCopy(VALUE(Anum_execution_journal_outputs));
+	return row;
+}
+
 /* A row of one of the two tables; NULL: it is not there. */
 static GoflowExecutionRow *
 read_from(const char *table, const char *index, const pg_uuid_t *id, Snapshot snapshot)
@@ -74,65 +140,7 @@ read_from(const char *table, const char *index, const pg_uuid_t *id, Snapshot sn
 	goflow_scan_begin_as_of(&scan, table, index, id, snapshot);
 	tuple = goflow_scan_next(&scan);
 	if (HeapTupleIsValid(tuple))
-	{
-		Datum		values[Natts_execution];
-		bool		nulls[Natts_execution];
-
-		row = palloc0(sizeof(GoflowExecutionRow));
-		row->stored = true;
-		row->tid = tuple->t_self;
-		row->is_uncommitted =
-			TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data));
-		heap_deform_tuple(tuple, RelationGetDescr(scan.rel), values, nulls);
-
-		row->id = *id;
-		row->workflow_id = DatumGetInt32(VALUE(Anum_execution_workflow_id));
-		row->run_as = DatumGetObjectId(VALUE(Anum_execution_run_as));
-		row->state = DatumGetChar(VALUE(Anum_execution_state));
-		row->priority = DatumGetInt16(VALUE(Anum_execution_priority));
-		row->entry = ISNULL(Anum_execution_entry) ? -1 :
-			DatumGetInt16(VALUE(Anum_execution_entry));
-		row->created_at = DatumGetTimestampTz(VALUE(Anum_execution_created_at));
-		if (!ISNULL(Anum_execution_started_at))
-			row->started_at = DatumGetTimestampTz(VALUE(Anum_execution_started_at));
-		if (!ISNULL(Anum_execution_finished_at))
-			row->finished_at = DatumGetTimestampTz(VALUE(Anum_execution_finished_at));
-		row->stored_finished = row->finished_at != 0;
-		if (!ISNULL(Anum_execution_parent))
-		{
-			row->parent = palloc(sizeof(pg_uuid_t));
-			*row->parent = *DatumGetUUIDP(VALUE(Anum_execution_parent));
-		}
-		row->input = DatumGetArrayTypePCopy(VALUE(Anum_execution_input));
-		if (!ISNULL(Anum_execution_trigger))
-			row->trigger = DatumGetArrayTypePCopy(VALUE(Anum_execution_trigger));
-		if (!ISNULL(Anum_execution_last_seq))
-			row->last_seq = DatumGetInt32(VALUE(Anum_execution_last_seq));
-		if (!ISNULL(Anum_execution_output))
-			row->output = DatumGetJsonbPCopy(VALUE(Anum_execution_output));
-		if (!ISNULL(Anum_execution_error))
-			row->error = DatumGetJsonbPCopy(VALUE(Anum_execution_error));
-		row->home = *DatumGetUUIDP(VALUE(Anum_execution_home));
-		row->is_foreign = !goflow_home_is_own(&row->home);
-		if (!ISNULL(Anum_execution_retry_seq))
-			row->retry_seq = DatumGetInt32(VALUE(Anum_execution_retry_seq));
-		if (!ISNULL(Anum_execution_retried))
-			row->retried = DatumGetArrayTypePCopy(VALUE(Anum_execution_retried));
-		if (!ISNULL(Anum_execution_root))
-		{
-			row->root = palloc(sizeof(pg_uuid_t));
-			*row->root = *DatumGetUUIDP(VALUE(Anum_execution_root));
-		}
-		if (!ISNULL(Anum_execution_assigned))
-		{
-			row->assigned = DatumGetArrayTypePCopy(VALUE(Anum_execution_assigned));
-			row->assigned_values = DatumGetArrayTypePCopy(VALUE(Anum_execution_assigned_values));
-		}
-		if (!ISNULL(Anum_execution_journal))
-			row->journal = DatumGetArrayTypePCopy(VALUE(Anum_execution_journal));
-		if (!ISNULL(Anum_execution_journal_outputs))
-			row->journal_outputs = DatumGetArrayTypePCopy(VALUE(Anum_execution_journal_outputs));
-	}
+		row = read_row(tuple, RelationGetDescr(scan.rel));
 	goflow_scan_end(&scan);
 	return row;
 }
@@ -148,6 +156,80 @@ goflow_execution_read(const pg_uuid_t *id)
 		row = read_from("finished", "finished_pkey", id, snapshot);
 	UnregisterSnapshot(snapshot);
 	return row;
+}
+
+/* A list of executions, on the way through a table that has their rows in order. */
+typedef struct Walk
+{
+	const pg_uuid_t *ids;
+	int		   *order;			/* of their ids */
+	int			n;
+	int			at;				/* in that order */
+	int			others;			/* entries of the index that were not theirs, since the last that was */
+} Walk;
+
+static int
+compare_ids(const void *a, const void *b, void *arg)
+{
+	const pg_uuid_t *ids = arg;
+
+	return memcmp(&ids[*(const int *) a], &ids[*(const int *) b], UUID_LEN);
+}
+
+/* The next row of an execution of the list, and which; -1: there are no more, or they are far away. */
+static int
+walk_on(Walk *walk, GoflowScan *scan, HeapTuple *tuple)
+{
+	while (walk->at < walk->n && walk->others++ < MAX_OTHERS && goflow_scan_step(scan, tuple))
+	{
+		bool		isnull;
+		const pg_uuid_t *id;
+		int			order = 1;
+
+		if (*tuple == NULL)
+			continue;
+		id = DatumGetUUIDP(heap_getattr(*tuple, 1, RelationGetDescr(scan->rel), &isnull));
+		while (walk->at < walk->n &&
+			   (order = memcmp(&walk->ids[walk->order[walk->at]], id, UUID_LEN)) < 0)
+			walk->at++;
+		if (order == 0)
+		{
+			walk->others = 0;
+			return walk->order[walk->at];
+		}
+	}
+	return -1;
+}
+
+void
+goflow_executions_read_unasked(const pg_uuid_t *ids, int n, GoflowExecutionRow **rows)
+{
+	Walk		walk = {.ids = ids, .order = palloc(n * sizeof(int)), .n = n};
+	GoflowScan	scan;
+	HeapTuple	tuple;
+	int			number;
+
+	for (int i = 0; i < n; i++)
+	{
+		walk.order[i] = i;
+		rows[i] = NULL;
+	}
+	qsort_arg(walk.order, n, sizeof(int), compare_ids, (void *) ids);
+
+	goflow_scan_begin_from(&scan, "execution", "execution_pkey", &ids[walk.order[0]]);
+	while ((number = walk_on(&walk, &scan, &tuple)) >= 0)
+		rows[number] = read_row(tuple, RelationGetDescr(scan.rel));
+	goflow_scan_end(&scan);
+
+	walk.at = walk.others = 0;
+	goflow_scan_begin_from(&scan, "request", "request_pkey", &ids[walk.order[0]]);
+	while ((number = walk_on(&walk, &scan, &tuple)) >= 0)
+		rows[number] = NULL;
+	goflow_scan_end(&scan);
+	if (walk.others > MAX_OTHERS)
+		for (int i = walk.at; i < n; i++)
+			rows[walk.order[i]] = NULL;
+	pfree(walk.order);
 }
 
 /* Executions that nodes have started below one that no node started. */

@@ -13,6 +13,7 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/relscan.h"
+#include "access/stratnum.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
@@ -33,7 +34,7 @@ typedef struct GoflowKeptScan
 {
 	const char *index;
 	int			nkeys;
-	bool		below;
+	StrategyNumber last;		/* how its last key is compared */
 	bool		in_use;
 	GoflowScan	scan;
 } GoflowKeptScan;
@@ -96,10 +97,10 @@ equality_of(Oid type)
 	}
 }
 
-/* Opens a scan in the current context.  below: the last key is a bound. */
+/* Opens a scan in the current context.  last: how the last key is compared. */
 static void
 open_scan(GoflowScan *scan, const char *table, const char *index, int nkeys, const Datum *keys,
-		  bool below)
+		  StrategyNumber last)
 {
 	ScanKeyData scankeys[INDEX_MAX_KEYS];
 
@@ -113,20 +114,20 @@ open_scan(GoflowScan *scan, const char *table, const char *index, int nkeys, con
 		ScanKeyEntryInitialize(&scankeys[i], 0, attnum, BTEqualStrategyNumber, InvalidOid,
 							   scan->index->rd_indcollation[i], equality_of(type), keys[i]);
 	}
-	if (below)
+	if (last != BTEqualStrategyNumber)
 	{
-		scankeys[nkeys - 1].sk_strategy = BTLessStrategyNumber;
-		fmgr_info(F_INT4LT, &scankeys[nkeys - 1].sk_func);
+		scankeys[nkeys - 1].sk_strategy = last;
+		fmgr_info(last == BTLessStrategyNumber ? F_INT4LT : F_UUID_GE, &scankeys[nkeys - 1].sk_func);
 	}
 	scan->scan = systable_beginscan_ordered(scan->rel, scan->index, scan->snapshot, nkeys, scankeys);
 }
 
 /* A kept scan of this kind that is free; NULL: there is none. */
 static GoflowKeptScan *
-find_kept(const char *index, int nkeys, bool below)
+find_kept(const char *index, int nkeys, StrategyNumber last)
 {
 	for (int i = 0; i < nkept; i++)
-		if (!kept[i].in_use && kept[i].nkeys == nkeys && kept[i].below == below &&
+		if (!kept[i].in_use && kept[i].nkeys == nkeys && kept[i].last == last &&
 			strcmp(kept[i].index, index) == 0)
 			return &kept[i];
 	return NULL;
@@ -147,10 +148,10 @@ restart_scan(GoflowScan *scan, int nkeys, const Datum *keys)
 /* The snapshot is registered, and the scan's. */
 static void
 begin_scan(GoflowScan *scan, const char *table, const char *index, int nkeys, const Datum *keys,
-		   bool below, Snapshot snapshot)
+		   StrategyNumber last, Snapshot snapshot)
 {
 	bool		keep = keeping == GoflowLocalTransactionId() && GetCurrentTransactionNestLevel() == 1;
-	GoflowKeptScan *mine = keep ? find_kept(index, nkeys, below) : NULL;
+	GoflowKeptScan *mine = keep ? find_kept(index, nkeys, last) : NULL;
 	MemoryContext old = MemoryContextSwitchTo(keep ? TopTransactionContext : CurrentMemoryContext);
 
 	if (mine)
@@ -162,13 +163,13 @@ begin_scan(GoflowScan *scan, const char *table, const char *index, int nkeys, co
 	else
 	{
 		scan->snapshot = snapshot;
-		open_scan(scan, table, index, nkeys, keys, below);
+		open_scan(scan, table, index, nkeys, keys, last);
 		if (keep && nkept < MAX_KEPT)
 		{
 			mine = &kept[nkept++];
 			mine->index = index;
 			mine->nkeys = nkeys;
-			mine->below = below;
+			mine->last = last;
 			mine->scan = *scan;
 		}
 	}
@@ -182,7 +183,7 @@ void
 goflow_scan_begin_key(GoflowScan *scan, const char *table, const char *index,
 					  int nkeys, const Datum *keys)
 {
-	begin_scan(scan, table, index, nkeys, keys, false, goflow_scan_snapshot());
+	begin_scan(scan, table, index, nkeys, keys, BTEqualStrategyNumber, goflow_scan_snapshot());
 }
 
 void
@@ -191,14 +192,23 @@ goflow_scan_begin_as_of(GoflowScan *scan, const char *table, const char *index,
 {
 	Datum		key = UUIDPGetDatum(execution_id);
 
-	begin_scan(scan, table, index, 1, &key, false, RegisterSnapshot(snapshot));
+	begin_scan(scan, table, index, 1, &key, BTEqualStrategyNumber, RegisterSnapshot(snapshot));
+}
+
+void
+goflow_scan_begin_from(GoflowScan *scan, const char *table, const char *index,
+					   const pg_uuid_t *execution_id)
+{
+	Datum		key = UUIDPGetDatum(execution_id);
+
+	begin_scan(scan, table, index, 1, &key, BTGreaterEqualStrategyNumber, goflow_scan_snapshot());
 }
 
 void
 goflow_scan_begin_below(GoflowScan *scan, const char *table, const char *index,
 						int nkeys, const Datum *keys)
 {
-	begin_scan(scan, table, index, nkeys, keys, true, goflow_scan_snapshot());
+	begin_scan(scan, table, index, nkeys, keys, BTLessStrategyNumber, goflow_scan_snapshot());
 }
 
 /* What a kept scan allocates outlives the caller's context. */
@@ -222,6 +232,19 @@ HeapTuple
 goflow_scan_previous(GoflowScan *scan)
 {
 	return get_next(scan, BackwardScanDirection);
+}
+
+bool
+goflow_scan_step(GoflowScan *scan, HeapTuple *tuple)
+{
+	MemoryContext old = MemoryContextSwitchTo(scan->kept ? TopTransactionContext : CurrentMemoryContext);
+	IndexScanDesc iscan = scan->scan->iscan;
+	bool		found = iscan->xs_heap_continue || index_getnext_tid(iscan, ForwardScanDirection) != NULL;
+
+	*tuple = found && index_fetch_heap(iscan, scan->scan->slot) ?
+		ExecFetchSlotHeapTuple(scan->scan->slot, false, NULL) : NULL;
+	MemoryContextSwitchTo(old);
+	return found;
 }
 
 static void

@@ -160,6 +160,13 @@ typedef struct GoflowExecutionRow
 
 extern void goflow_uuid_generate(pg_uuid_t *id);
 extern GoflowExecutionRow *goflow_execution_read(const pg_uuid_t *id);	/* NULL: unknown */
+
+/*
+ * The same of many at once, for those that have not finished, of which nobody has
+ * asked anything (goflow.request), and whose ids are close to each other.  NULL
+ * says nothing.
+ */
+extern void goflow_executions_read_unasked(const pg_uuid_t *ids, int n, GoflowExecutionRow **rows);
 extern int	goflow_execution_count_below(const pg_uuid_t *root, int max);	/* counted up to max */
 
 /* The newest completed executions of a version by a role, at most max; returns how many. */

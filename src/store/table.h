@@ -341,6 +341,10 @@ extern void goflow_scan_begin(GoflowScan *scan, const char *table, const char *i
 extern void goflow_scan_begin_as_of(GoflowScan *scan, const char *table, const char *index,
 									const pg_uuid_t *execution_id, struct SnapshotData *snapshot);
 
+/* Rows of this execution and of all whose ids are above its own. */
+extern void goflow_scan_begin_from(GoflowScan *scan, const char *table, const char *index,
+								   const pg_uuid_t *execution_id);
+
 /* What a scan would see that began now; to be unregistered. */
 extern struct SnapshotData *goflow_scan_snapshot(void);
 
@@ -353,6 +357,9 @@ extern void goflow_scan_begin_below(GoflowScan *scan, const char *table, const c
 									int nkeys, const Datum *keys);
 extern HeapTuple goflow_scan_next(GoflowScan *scan);
 extern HeapTuple goflow_scan_previous(GoflowScan *scan);	/* from the end; not both in one scan */
+
+/* The same, for who will not pass by any number of dead rows: false at the end, NULL for an entry whose row is not visible. */
+extern bool goflow_scan_step(GoflowScan *scan, HeapTuple *tuple);
 extern void goflow_scan_end(GoflowScan *scan);
 
 /* A scan from begin to end: what "read" makes of each row, in order. */
