@@ -499,7 +499,8 @@ goflow_evaluate(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr, bool 
 	GoflowPlan *plan = get_plan(expr);
 	Datum		value;
 
-	begin_transaction(plan, expr);
+	if (!is_present(plan))
+		begin_transaction(plan, expr);
 	if (plan->in_use)
 	{
 		GoflowPlan	nested = *plan;

@@ -92,12 +92,52 @@ typedef struct Packer
 	bool		output_nulls[MAX_OUTPUTS];
 } Packer;
 
+/* What construct_array() does for texts that are not toasted, without asking of each what it is. */
 ArrayType *
-goflow_texts_make(Datum *values, bool *nulls, int n)
+goflow_texts_make(const Datum *values, const bool *nulls, int n)
 {
-	int			lower = 1;
+	bool		has_nulls = false;
+	Size		size = 0;
+	Size		head;
+	ArrayType  *array;
+	char	   *at;
 
-	return construct_md_array(values, nulls, 1, &n, &lower, TEXTOID, -1, false, TYPALIGN_INT);
+	if (n == 0)
+		return construct_empty_array(TEXTOID);
+	for (int i = 0; i < n; i++)
+	{
+		Assert(nulls[i] || VARATT_IS_4B_U(DatumGetPointer(values[i])));
+		if (nulls[i])
+			has_nulls = true;
+		else
+			size += INTALIGN(VARSIZE(DatumGetPointer(values[i])));
+	}
+	head = has_nulls ? ARR_OVERHEAD_WITHNULLS(1, n) : ARR_OVERHEAD_NONULLS(1);
+	if (!AllocSizeIsValid(head + size))
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("array size exceeds the maximum allowed (%d)", (int) MaxAllocSize)));
+	array = palloc0(head + size);
+	SET_VARSIZE(array, head + size);
+	array->ndim = 1;
+	array->dataoffset = has_nulls ? head : 0;
+	array->elemtype = TEXTOID;
+	ARR_DIMS(array)[0] = n;
+	ARR_LBOUND(array)[0] = 1;
+	at = ARR_DATA_PTR(array);
+	for (int i = 0; i < n; i++)
+	{
+		Size		length;
+
+		if (nulls[i])
+			continue;
+		length = VARSIZE(DatumGetPointer(values[i]));
+		memcpy(at, DatumGetPointer(values[i]), length);
+		at += INTALIGN(length);
+		if (has_nulls)
+			ARR_NULLBITMAP(array)[i / BITS_PER_BYTE] |= 1 << (i % BITS_PER_BYTE);
+	}
+	return array;
 }
 
 ArrayType *

@@ -373,7 +373,7 @@ extern void goflow_rows_delete(const char *table, List *rows, Size offset);
 
 /* One-dimensional arrays, int[] without NULLs and text[]. */
 extern ArrayType *goflow_ints_make(const int32 *numbers, int n);
-extern ArrayType *goflow_texts_make(Datum *values, bool *nulls, int n);
+extern ArrayType *goflow_texts_make(const Datum *values, const bool *nulls, int n);
 
 /* Puts as many entries as belong into one row into values; returns how many. */
 extern int	goflow_entries_pack(struct GoflowNodeRow **entries, int nentries, Datum *values,
