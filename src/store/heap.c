@@ -156,14 +156,13 @@ get_state(const char *table, Relation rel)
 	return state;
 }
 
+/* What only deletes needs no more than the table. */
 void
 goflow_writer_open(GoflowWriter *writer, const char *table)
 {
+	writer->table = table;
 	writer->rel = goflow_table_open(table, RowExclusiveLock);
-	writer->state = get_state(table, writer->rel);
-	writer->estate = writer->state->estate;
-	writer->rri = writer->state->rri;
-	writer->slots = writer->state->slots;
+	writer->state = NULL;
 	writer->nused = 0;
 	writer->cid = GetCurrentCommandId(true);
 }
@@ -195,6 +194,13 @@ next_slot(GoflowWriter *writer)
 {
 	GoflowWriterState *state = writer->state;
 
+	if (state == NULL)
+	{
+		state = writer->state = get_state(writer->table, writer->rel);
+		writer->estate = state->estate;
+		writer->rri = state->rri;
+		writer->slots = state->slots;
+	}
 	if (writer->nused == WRITER_SLOTS)
 		flush(writer);
 	if (writer->nused == state->nslots)
@@ -283,10 +289,13 @@ goflow_writer_close(GoflowWriter *writer)
 	GoflowWriterState *state = writer->state;
 
 	flush(writer);
-	ExecCloseIndices(writer->rri);
-	state->in_use = false;
-	if (!LocalTransactionIdIsValid(state->lxid))
-		MemoryContextDelete(state->context);
+	if (state)
+	{
+		ExecCloseIndices(writer->rri);
+		state->in_use = false;
+		if (!LocalTransactionIdIsValid(state->lxid))
+			MemoryContextDelete(state->context);
+	}
 	table_close(writer->rel, NoLock);
 }
 

@@ -289,8 +289,9 @@ enum
  */
 typedef struct GoflowWriter
 {
+	const char *table;
 	Relation	rel;
-	struct GoflowWriterState *state;
+	struct GoflowWriterState *state;	/* NULL: nothing but deletes so far */
 	EState	   *estate;			/* of state, as are the next two */
 	ResultRelInfo *rri;
 	TupleTableSlot **slots;
