@@ -105,6 +105,17 @@ goflow_execution_counters(GoflowExecution *ex)
 	return construct_array(counters, COUNTERS, INT4OID, sizeof(int32), true, TYPALIGN_INT);
 }
 
+/* A frame that a row speaks of. */
+static GoflowFrame *
+find_frame(GoflowExecution *ex, int32 id)
+{
+	GoflowFrame *frame = goflow_frame_find(ex, id);
+
+	if (frame == NULL)
+		elog(ERROR, "frame %d of an execution is missing", id);
+	return frame;
+}
+
 static void
 load_frames(GoflowExecution *ex)
 {
@@ -120,7 +131,7 @@ load_frames(GoflowExecution *ex)
 		{
 			GoflowNode *owner = ex->definition->nodes[row->node];
 
-			frame = goflow_frame_create(ex, goflow_frame_find(ex, row->parent),
+			frame = goflow_frame_create(ex, find_frame(ex, row->parent),
 										owner->bodies[row->part], row->frame, row->iteration);
 		}
 		else if (row->counters)
@@ -189,7 +200,7 @@ load_pendings(GoflowExecution *ex)
 	foreach(lc, goflow_pending_read(&ex->row->id))
 	{
 		GoflowPendingRow *row = lfirst(lc);
-		GoflowFrame *frame = goflow_frame_find(ex, row->frame);
+		GoflowFrame *frame = find_frame(ex, row->frame);
 		GoflowNode *node = row->node >= 0 ? ex->definition->nodes[row->node] : NULL;
 		GoflowPending *pending = goflow_pending_create(ex, frame, node, row->kind);
 
@@ -209,9 +220,14 @@ load_pendings(GoflowExecution *ex)
 	foreach(lc, ex->now.frames)
 	{
 		GoflowFrame *frame = lfirst(lc);
+		GoflowPending *pending;
 
-		if (frame->parent)
-			goflow_run(frame->parent, frame->body->owner)->pending->now.live++;
+		if (frame->parent == NULL)
+			continue;
+		pending = goflow_run(frame->parent, frame->body->owner)->pending;
+		if (pending == NULL || pending->now.row.kind != GOFLOW_PENDING_BODIES)
+			elog(ERROR, "frame %d is open, but node \"%s\" is not", frame->id, frame->body->owner->path);
+		pending->now.live++;
 	}
 }
 

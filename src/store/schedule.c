@@ -66,6 +66,7 @@ static const char fail_query[] =
 	"  pg_catalog.jsonb_build_object('state', 'f', 'finished_at', pg_catalog.clock_timestamp(), 'last_seq', $2, 'error',"
 	"  pg_catalog.jsonb_build_object('code', 'WF206', 'message', 'the role of the execution was dropped'))) r),"
 	" offered AS (DELETE FROM goflow.offered o USING failed WHERE o.execution_id = failed.execution_id),"
+	" framed AS (DELETE FROM goflow.frame f USING failed WHERE f.execution_id = failed.execution_id),"
 	" forgotten AS (DELETE FROM goflow.request WHERE execution_id = $1)"
 	", unread AS (DELETE FROM goflow.signal WHERE execution_id = $1)"
 	", undecided AS (DELETE FROM goflow.approval WHERE ctid = ANY (ARRAY("

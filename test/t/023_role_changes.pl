@@ -149,6 +149,11 @@ is_at_rest($node, 'reassigned');
 
 # ---- a dropped owner ----
 
+query($node, q{SELECT goflow.define('rounds', '{"nodes": {"l": {"type": "loop", "repeat": "2", "body": {"nodes": {
+	"gate": {"type": "signal", "name": "next"}}}}}, "output": {"rounds": "l.iterations"}}'), goflow.grant_start('rounds', 'bob')});
+my $inside = query_as($node, 'bob', q{SELECT goflow.start('rounds')});
+ok(wait_for($node, "SELECT state = 'waiting' FROM goflow.status('$inside')"), 'an execution waits in a loop');
+my $bob = query($node, q{SELECT 'bob'::regrole::oid});
 query($node, q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'bob'});
 query($node, q{REASSIGN OWNED BY bob TO postgres; DROP OWNED BY bob; DROP ROLE bob});
 query_as($node, 'eve', 'INSERT INTO orders VALUES (2), (3)');
@@ -157,6 +162,12 @@ wait_until_finished($node, 'an owner is dropped');
 is(query($node, q{SELECT state, error->>'code', count(*) FROM goflow.executions WHERE workflow = 'on_order' AND finished_at > created_at AND state = 'failed' GROUP BY 1, 2}),
 	'failed|WF206|2', 'what they started has failed');
 ok(wait_for($node, q{SELECT count(*) = 0 FROM goflow.health() WHERE kind = 'trouble'}), 'and troubles nobody');
+ok(wait_for($node, "SELECT state = 'failed' FROM goflow.status('$inside')"), 'so has what waited in a loop');
+is(query($node, "SELECT count(*) FROM goflow.frame WHERE execution_id = '$inside'"), '0', 'which leaves nothing open');
+query($node, "SELECT goflow.reassign($bob, 'ada', finished => true), goflow.retry('$inside')");
+query($node, "SELECT goflow.signal('$inside', 'next'), goflow.signal('$inside', 'next')");
+wait_until_finished($node, 'a retry by its heir');
+is(query($node, "SELECT goflow.result('$inside')"), '{"rounds": 2}', 'its heir can retry it');
 
 $node->stop;
 done_testing();
