@@ -379,6 +379,7 @@ goflow_execution_persist(GoflowExecution *ex)
 				goflow_writes_add(ex->writes, GOFLOW_WRITE_FRAME_END, make_frame_row(ex, frame));
 			continue;
 		}
+		Assert(frame->parent == NULL || goflow_run(frame->parent, frame->body->owner)->pending);
 		if (frame->parent ? frame->now.dirty || !frame->stored : needs_root_row(ex))
 			goflow_writes_add(ex->writes, GOFLOW_WRITE_FRAME, make_frame_row(ex, frame));
 		frame->now.dirty = false;
