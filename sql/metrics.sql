@@ -92,7 +92,8 @@ INSERT INTO gate SELECT 'i' || n FROM generate_series(1, 5) n;
 SELECT goflow.start('metrics_loop') AS e \gset
 CALL until(format($$(SELECT completed = 5 FROM goflow.progress(%L))$$, :'e'));
 SELECT goflow.estimated_time_remaining(:'e') AS nothing_known;
-CALL until(format($$EXISTS (SELECT FROM goflow.nodes(%L) WHERE node = 'each/i' AND state = 'running')$$, :'e'));
+CALL until(format($$EXISTS (SELECT FROM goflow.nodes(%1$L) WHERE node = 'each/i' AND state = 'running')
+	AND (SELECT current_node = 'each/i' FROM goflow.progress(%1$L))$$, :'e'));
 SELECT goflow.follow(:'e', '0');
 INSERT INTO gate SELECT 'i' || n FROM generate_series(6, 10) n;
 CALL until(format($$EXISTS (SELECT FROM goflow.nodes(%L) WHERE node = 'nap' AND state = 'waiting')$$, :'e'));
