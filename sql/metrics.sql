@@ -75,7 +75,8 @@ SELECT goflow.start('metrics_diamond') AS third \gset
 SELECT goflow.estimated_time_remaining(:'third') BETWEEN '0.2 s' AND '1 hour' AS all_of_it;
 ROLLBACK;
 SELECT goflow.resume(:'second');
-CALL until(format($$(SELECT count(*) = 2 FROM goflow.timeline(%L) WHERE finished_at IS NULL AND duration > '0')$$, :'second'));
+CALL until(format($$(goflow.status(%1$L)).state <> 'paused'
+	AND (SELECT count(*) = 2 FROM goflow.timeline(%1$L) WHERE finished_at IS NULL AND duration > '0')$$, :'second'));
 SELECT goflow.estimated_time_remaining(:'second') BETWEEN '0' AND '1 hour' AS some,
 	(goflow.progress_json(:'second')->>'estimated_time_remaining')::numeric BETWEEN 0 AND 3600 AS in_json;
 SELECT count(*) FILTER (WHERE finished_at IS NULL AND duration > '0') AS running, count(*) FROM goflow.timeline(:'second');
