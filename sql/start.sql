@@ -197,6 +197,11 @@ SELECT goflow.start('parent', entry => 'fails') AS p \gset
 SELECT goflow.wait(:'p', '90 s');
 SELECT id, count(*) FROM done WHERE id > 5000 GROUP BY id ORDER BY id;
 
+-- A wait that is longer than the server's own functions can wait at once.
+SELECT goflow.define('blink', '{"nodes": {"d": {"type": "delay", "for": "interval ''50 ms''"}}}');
+SELECT goflow.start('blink') AS p \gset
+SELECT goflow.wait(:'p', '1000 years');
+
 -- A prepared transaction starts what it started when it is committed.
 BEGIN;
 SELECT goflow.start('mark', '{"id": 7001}') AS p \gset
@@ -222,7 +227,7 @@ SELECT goflow.drop('hurried');
 SELECT goflow.define('hurried', '{"nodes": {"a": {"type": "notify", "channel": "c"}}}');
 SELECT goflow.start('hurried', key => 'k') <> :'old' AS another;
 SELECT count(goflow.wait(execution, '90 s')) > 0 AS waited FROM goflow.executions WHERE workflow = 'hurried';
-SELECT goflow.drop(w) FROM unnest('{mark,mark_too,hurried,way,parent}'::text[]) w;
+SELECT goflow.drop(w) FROM unnest('{mark,mark_too,hurried,way,parent,blink}'::text[]) w;
 SELECT goflow.revoke_usage('regress_goflow_starter');
 DROP OWNED BY regress_goflow_starter;
 DROP ROLE regress_goflow_starter;

@@ -21,6 +21,9 @@
 #include "storage/proc.h"
 #include "utils/acl.h"
 
+/* For WaitLatch(), which takes no more.  The server's own function sees to that in some versions only. */
+#define GoflowMillisecondsUntil(now, moment) Min(TimestampDifferenceMilliseconds(now, moment), (long) INT_MAX)
+
 /* The waiter slots are indexed by a backend's number, from 0. */
 #if PG_VERSION_NUM >= 170000
 #define GoflowMyBackendNumber() ((int) MyProcNumber)

@@ -169,7 +169,7 @@ goflow_wait(PG_FUNCTION_ARGS)
 		if (is_over)
 			break;
 		timeout = deadline == DT_NOEND ? -1 :
-			TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
+			GoflowMillisecondsUntil(GetCurrentTimestamp(), deadline);
 		if (timeout == 0)
 			break;
 		if (row->is_foreign || RecoveryInProgress())

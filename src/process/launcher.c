@@ -827,7 +827,7 @@ slow_down(TimestampTz before)
 	while (GetCurrentTimestamp() < before + RESTART_PAUSE)
 	{
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 TimestampDifferenceMilliseconds(GetCurrentTimestamp(), before + RESTART_PAUSE),
+						 GoflowMillisecondsUntil(GetCurrentTimestamp(), before + RESTART_PAUSE),
 						 goflow_wait_event(GOFLOW_WAIT_LAUNCHER));
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
@@ -842,7 +842,7 @@ sleep_until(TimestampTz next)
 
 	if (next != DT_NOEND)
 	{
-		timeout = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next);
+		timeout = GoflowMillisecondsUntil(GetCurrentTimestamp(), next);
 		events |= WL_TIMEOUT;
 	}
 	(void) WaitLatch(MyLatch, events, timeout, goflow_wait_event(GOFLOW_WAIT_LAUNCHER));

@@ -400,7 +400,7 @@ sleep_or_leave(void)
 		else if (now >= leave_at)
 			proc_exit(0);
 		next = Min(next, leave_at);
-		timeout = next == DT_NOEND ? -1 : TimestampDifferenceMilliseconds(now, next);
+		timeout = next == DT_NOEND ? -1 : GoflowMillisecondsUntil(now, next);
 		(void) WaitLatch(MyLatch,
 						 WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (timeout >= 0 ? WL_TIMEOUT : 0),
 						 timeout, goflow_wait_event(GOFLOW_WAIT_SCHEDULER));

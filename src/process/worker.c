@@ -193,7 +193,7 @@ wait_for_work(void)
 	{
 		/* the setting, and the clock, may change meanwhile */
 		TimestampTz leave_at = TimestampTzPlusMilliseconds(slot->idle_since, goflow_worker_idle_timeout);
-		long		timeout = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), leave_at);
+		long		timeout = GoflowMillisecondsUntil(GetCurrentTimestamp(), leave_at);
 
 		if (timeout <= 0 && goflow_slot_try_leave())
 			break;

@@ -142,6 +142,7 @@ sub settings
 # No file of the database can grow for a while.
 sub disk_is_full
 {
+	server_is_up() or return 0;
 	fill_disk();
 	load();
 	pause_up_to(1000);
@@ -210,6 +211,13 @@ my %fault = (%kill, %other);
 
 sub server_is_up
 {
+	# a server that has no room to recover gives up
+	if (!-e $node->data_dir . '/postmaster.pid')
+	{
+		free_disk();
+		$node->_update_pid(0);
+		$node->start;
+	}
 	return wait_for($node, q{SELECT value = 1 FROM goflow.health() WHERE kind = 'server' AND name = 'launcher'}, 'the server is back');
 }
 
