@@ -198,7 +198,8 @@ my %kill = (
 	'terminate' => sub { ask('pg_terminate_backend') },
 	'cancel' => sub { ask('pg_cancel_backend') },
 	'stop immediate' => sub { restart('immediate') },
-	'stop fast' => sub { restart('fast') },
+	# a server that is told so while it recovers from a crash may wait for its own checkpointer for ever
+	'stop fast' => sub { server_is_up() && restart('fast') },
 	'few slots' => \&few_slots,
 	'promote' => \&promote);
 my %other = (
