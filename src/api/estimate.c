@@ -72,14 +72,14 @@ median(int64 *values, int n)
 
 /* What each node of an execution took, all attempts together, waiting between them too. */
 static void
-read_durations(const GoflowExecutionRow *row, GoflowDefinition *definition, int64 *durations)
+read_durations(const GoflowExecutionRow *execution, GoflowDefinition *definition, int64 *durations)
 {
 	int			n = Max(definition->body->nnodes, 1);
 	TimestampTz *starts = palloc0(n * sizeof(TimestampTz));
 	TimestampTz *ends = palloc0(n * sizeof(TimestampTz));
 	ListCell   *lc;
 
-	foreach(lc, goflow_journal_read_frame(row, 0))
+	foreach(lc, goflow_journal_read_frame(execution, 0))
 	{
 		GoflowNodeRow *row = lfirst(lc);
 		int			position = definition->nodes[row->node]->position;

@@ -152,6 +152,18 @@ empty_object(void)
 	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
 }
 
+static void
+start_all(GoflowExecutionRow *rows, int n)
+{
+	goflow_early_begin();
+	if (n > 0)
+		goflow_execution_insert(rows, n);
+	goflow_early_end();
+	for (int i = 0; i < n; i++)
+		goflow_wake_execution(&rows[i].id, rows[i].run_as, rows[i].priority);
+	CommandCounterIncrement();	/* for others in the same statement: cancel(start(…)) */
+}
+
 /*
  * start(workflow text, input jsonb, key text, priority int, entry text,
  *		 version int) returns uuid
@@ -180,11 +192,7 @@ goflow_start(PG_FUNCTION_ARGS)
 		!goflow_start_key_insert(request.definition->name, request.run_as,
 								 text_to_cstring(PG_GETARG_TEXT_PP(2)), id))
 		PG_RETURN_UUID_P(id);
-	goflow_early_begin();
-	goflow_execution_insert(&row, 1);
-	goflow_early_end();
-	goflow_wake_execution(&row.id, row.run_as, row.priority);
-	CommandCounterIncrement();	/* for others in the same statement: cancel(start(…)) */
+	start_all(&row, 1);
 	PG_RETURN_UUID_P(id);
 }
 
@@ -230,13 +238,7 @@ goflow_start_many(PG_FUNCTION_ARGS)
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, &value, &isnull);
 	}
 	AtEOXact_GUC(true, level);
-	goflow_early_begin();
-	if (n > 0)
-		goflow_execution_insert(rows, n);
-	goflow_early_end();
-	for (int i = 0; i < n; i++)
-		goflow_wake_execution(&rows[i].id, rows[i].run_as, rows[i].priority);
-	CommandCounterIncrement();
+	start_all(rows, n);
 	return (Datum) 0;
 }
 

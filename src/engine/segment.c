@@ -457,7 +457,6 @@ run_nodes(Position *at, GoflowBudget *budget, bool only_one)
 	{
 		GoflowNode *node;
 		TimestampTz previous = at->ended_at;
-
 		bool		at_limit = goflow_limit_is_reached(ex);
 
 		CHECK_FOR_INTERRUPTS();
