@@ -133,23 +133,19 @@ SELECT j.execution_id, j.frame, j.node, j.attempt, j.state, j.port, j.seq, j.sta
 	j.duration, j.output, j.error
 FROM goflow.journal j
 UNION ALL
-SELECT j.execution_id, more[i + 1], (more[i + 2] & 65535)::smallint, (more[i + 2] >> 16)::smallint,
-	chr(more[i + 3] & 255)::"char", nullif((more[i + 3] >> 8) - 1, -1)::smallint, more[i + 4],
-	j.started_at + more[i + 5] * interval '1 microsecond',
-	j.started_at + (more[i + 5]::bigint + more[i + 6]) * interval '1 microsecond',
-	more[i + 6],
-	nullif(outputs[coalesce(more[i], 0) + 1 : more[i + 7]], '{}'), NULL
-FROM goflow.journal j CROSS JOIN LATERAL generate_series(0, cardinality(more) - 7, 7) i
-UNION ALL
-SELECT e.execution_id, journal[i + 1], (journal[i + 2] & 65535)::smallint, (journal[i + 2] >> 16)::smallint,
-	chr(journal[i + 3] & 255)::"char", nullif((journal[i + 3] >> 8) - 1, -1)::smallint, journal[i + 4],
-	start + journal[i + 5] * interval '1 microsecond',
-	start + (journal[i + 5]::bigint + journal[i + 6]) * interval '1 microsecond',
-	journal[i + 6],
-	nullif(journal_outputs[journal[i] + 1 : journal[i + 7]], '{}'), NULL
-FROM goflow.execution e CROSS JOIN LATERAL (SELECT timestamptz '2000-01-01 00:00:00+00'
-	+ ((journal[3]::bigint << 32) | (journal[2]::bigint & 4294967295)) * interval '1 microsecond' AS start) s
-CROSS JOIN LATERAL generate_series(4, 3 + 7 * journal[1], 7) i;
+SELECT p.execution_id, p.numbers[i + 1], (p.numbers[i + 2] & 65535)::smallint, (p.numbers[i + 2] >> 16)::smallint,
+	chr(p.numbers[i + 3] & 255)::"char", nullif((p.numbers[i + 3] >> 8) - 1, -1)::smallint, p.numbers[i + 4],
+	p.start + p.numbers[i + 5] * interval '1 microsecond',
+	p.start + (p.numbers[i + 5]::bigint + p.numbers[i + 6]) * interval '1 microsecond',
+	p.numbers[i + 6],
+	nullif(p.outputs[coalesce(p.numbers[i], 0) + 1 : p.numbers[i + 7]], '{}'), NULL
+FROM (SELECT execution_id, more AS numbers, 0 AS head, cardinality(more) / 7 AS entries, started_at AS start, outputs
+	FROM goflow.journal
+	UNION ALL
+	SELECT execution_id, journal, 4, journal[1], timestamptz '2000-01-01 00:00:00+00'
+		+ ((journal[3]::bigint << 32) | (journal[2]::bigint & 4294967295)) * interval '1 microsecond', journal_outputs
+	FROM goflow.execution) p
+CROSS JOIN LATERAL generate_series(p.head, p.head + 7 * (p.entries - 1), 7) i;
 
 -- Nodes that were handed to the workers, and whose end their driver has not seen.
 CREATE TABLE goflow.offered (
