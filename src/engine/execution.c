@@ -349,12 +349,10 @@ goflow_execution_mark_entries(GoflowExecution *ex)
 	bool		is_done = goflow_execution_is_done(ex);
 	List	   *entries = ex->writes->rows[GOFLOW_WRITE_NODE];
 
-	for (int i = list_length(entries) - 1; i >= 0; i--)
+	for (int i = goflow_writes_find(ex->writes, GOFLOW_WRITE_NODE, &ex->row->id); i < list_length(entries); i++)
 	{
 		GoflowNodeRow *entry = list_nth(entries, i);
 
-		if (memcmp(&entry->execution_id, &ex->row->id, UUID_LEN) != 0)
-			break;
 		/* frame 0 may be asked for again: by retry() */
 		entry->of_ended_frame = entry->frame > 0 &&
 			(is_done || goflow_frame_find(ex, entry->frame) == NULL);

@@ -268,12 +268,6 @@ pack(Packer *packer, const GoflowNodeRow *entry, int place)
 	return true;
 }
 
-static int64
-join_halves(int32 low, int32 high)
-{
-	return (int64) ((uint64) (uint32) low | (uint64) (uint32) high << 32);
-}
-
 /* Gives facts to their entries, the first of which is at this place in the list. */
 static void
 get_facts(const int32 *facts, int nfacts, TimestampTz start, List *entries, int first)
@@ -300,7 +294,7 @@ get_facts(const int32 *facts, int nfacts, TimestampTz start, List *entries, int 
 		if (bits & FACT_PARENT)
 		{
 			entry->parent = facts[i];
-			entry->iteration = join_halves(facts[i + 1], facts[i + 2]);
+			entry->iteration = goflow_halves_get(&facts[i + 1]);
 			i += 3;
 		}
 		else if ((bits & FACT_FRAME) && told)
@@ -313,7 +307,7 @@ get_facts(const int32 *facts, int nfacts, TimestampTz start, List *entries, int 
 			entry->frame_seq = facts[i++];
 			entry->frame_at = start + facts[i++];
 			if (bits & FACT_FRAME_AT)
-				entry->frame_at = start + join_halves(facts[i - 1], facts[i]);
+				entry->frame_at = start + goflow_halves_get(&facts[i - 1]);
 			i += (bits & FACT_FRAME_AT) != 0;
 		}
 		if (entry->parent >= 0)
@@ -488,20 +482,14 @@ goflow_entries_keep(GoflowExecutionRow *execution, GoflowWrites *writes, MemoryC
 {
 	List	   *list = writes->rows[GOFLOW_WRITE_NODE];
 	int			end = list_length(list);
-	int			first = end;
+	int			first = goflow_writes_find(writes, GOFLOW_WRITE_NODE, &execution->id);
 	int32		numbers[HEAD_NUMBERS + MAX_ENTRIES * (ENTRY_NUMBERS + MAX_FACTS)];
 	int			n = HEAD_NUMBERS;
 	TimestampTz start;
 	Packer		packer;
 	MemoryContext old;
 
-	if (execution->journal)
-		return;
-	/* an execution's own stand together */
-	while (first > 0 && end - first <= MAX_ENTRIES &&
-		   memcmp(&((GoflowNodeRow *) list_nth(list, first - 1))->execution_id, &execution->id, UUID_LEN) == 0)
-		first--;
-	if (first == end || end - first > MAX_ENTRIES)
+	if (execution->journal || first == end || end - first > MAX_ENTRIES)
 		return;
 
 	start = ((GoflowNodeRow *) list_nth(list, first))->started_at;
@@ -517,8 +505,7 @@ goflow_entries_keep(GoflowExecutionRow *execution, GoflowWrites *writes, MemoryC
 	}
 
 	numbers[HEAD_ENTRIES] = packer.n;
-	numbers[HEAD_START] = (int32) start;
-	numbers[HEAD_START + 1] = (int32) (start >> 32);
+	goflow_halves_put(&numbers[HEAD_START], start);
 	numbers[HEAD_OUTPUTS] = 0;
 	memcpy(numbers + n, packer.numbers, packer.n * ENTRY_NUMBERS * sizeof(int32));
 	n += packer.n * ENTRY_NUMBERS;
@@ -548,7 +535,7 @@ goflow_entries_kept(const GoflowExecutionRow *execution)
 	nentries = nnumbers < HEAD_NUMBERS ? -1 : numbers[HEAD_ENTRIES];
 	if (ARR_HASNULL(execution->journal) || nentries < 0 || HEAD_NUMBERS + nentries * ENTRY_NUMBERS > nnumbers)
 		elog(ERROR, "unexpected entries in an execution");
-	start = join_halves(numbers[HEAD_START], numbers[HEAD_START + 1]);
+	start = goflow_halves_get(&numbers[HEAD_START]);
 	numbers += HEAD_NUMBERS;
 	nnumbers -= HEAD_NUMBERS;
 	entries = unpack(&execution->id, start, numbers, (int) nentries, execution->journal_outputs, NIL);

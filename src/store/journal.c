@@ -68,6 +68,17 @@ goflow_writes_add(GoflowWrites *writes, GoflowWriteKind kind, void *row)
 	MemoryContextSwitchTo(old);
 }
 
+int
+goflow_writes_find(const GoflowWrites *writes, GoflowWriteKind kind, const pg_uuid_t *execution_id)
+{
+	List	   *list = writes->rows[kind];
+	int			first = list_length(list);
+
+	while (first > 0 && memcmp(list_nth(list, first - 1), execution_id, UUID_LEN) == 0)
+		first--;
+	return first;
+}
+
 GoflowWritesMark
 goflow_writes_mark(const GoflowWrites *writes)
 {

@@ -409,6 +409,13 @@ extern GoflowWrites *goflow_writes_create(MemoryContext context);
 
 /* Memory for a row, or what it points to: it goes with all that is to be written, never by itself. */
 extern void *goflow_writes_alloc(GoflowWrites *writes, Size size);
+
+/*
+ * Where the last rows of a kind begin that are an execution's own, which stand
+ * together.  Of kinds whose rows begin with the execution's id.
+ */
+extern int	goflow_writes_find(const GoflowWrites *writes, GoflowWriteKind kind,
+							   const pg_uuid_t *execution_id);
 extern GoflowWritesMark goflow_writes_mark(const GoflowWrites *writes);
 extern void goflow_writes_go_back(GoflowWrites *writes, const GoflowWritesMark *mark);
 

@@ -372,6 +372,20 @@ extern void goflow_rows_delete(const char *table, List *rows, Size offset);
 
 /* ---- entry.c: rows of the journal ---- */
 
+/* A number of 64 bits that stands as two in an int[]: low, high. */
+static inline void
+goflow_halves_put(int32 *halves, int64 number)
+{
+	halves[0] = (int32) number;
+	halves[1] = (int32) (number >> 32);
+}
+
+static inline int64
+goflow_halves_get(const int32 *halves)
+{
+	return (int64) ((uint64) (uint32) halves[0] | (uint64) (uint32) halves[1] << 32);
+}
+
 /* One-dimensional arrays, int[] without NULLs and text[]. */
 extern ArrayType *goflow_ints_make(const int32 *numbers, int n);
 extern ArrayType *goflow_texts_make(const Datum *values, const bool *nulls, int n);

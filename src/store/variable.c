@@ -64,7 +64,7 @@ goflow_variables_keep(GoflowExecutionRow *execution, GoflowWrites *writes, Memor
 {
 	List	   *list = writes->rows[GOFLOW_WRITE_VARIABLE];
 	int			end = list_length(list);
-	int			first = end;
+	int			first = goflow_writes_find(writes, GOFLOW_WRITE_VARIABLE, &execution->id);
 	GoflowVariableRow *rows[MAX_ASSIGNED];
 	int32		numbers[ASSIGNED_HEAD + MAX_ASSIGNED * ASSIGNED_NUMBERS];
 	Datum		values[MAX_ASSIGNED];
@@ -72,19 +72,13 @@ goflow_variables_keep(GoflowExecutionRow *execution, GoflowWrites *writes, Memor
 	MemoryContext old;
 	int			n;
 
-	/* an execution's own stand together */
-	while (first > 0 &&
-		   memcmp(&((GoflowVariableRow *) list_nth(list, first - 1))->execution_id, &execution->id,
-				  UUID_LEN) == 0)
-		first--;
 	for (n = 0; n < Min(end - first, MAX_ASSIGNED); n++)
 		rows[n] = list_nth(list, first + n);
 	n = count_that_fit(rows, n);
 	if (n == 0)
 		return;
 
-	numbers[0] = (int32) rows[0]->assigned_at;
-	numbers[1] = (int32) (rows[0]->assigned_at >> 32);
+	goflow_halves_put(numbers, rows[0]->assigned_at);
 	for (int i = 0; i < n; i++)
 	{
 		int32	   *assigned = &numbers[ASSIGNED_HEAD + i * ASSIGNED_NUMBERS];
@@ -124,7 +118,7 @@ kept_in(const GoflowExecutionRow *execution)
 		ARR_DIMS(execution->assigned)[0] != ASSIGNED_HEAD + n * ASSIGNED_NUMBERS)
 		elog(ERROR, "unexpected assignments in an execution");
 	numbers = (const int32 *) ARR_DATA_PTR(execution->assigned);
-	first = (TimestampTz) ((uint64) (uint32) numbers[0] | (uint64) (uint32) numbers[1] << 32);
+	first = goflow_halves_get(numbers);
 	for (int i = 0; i < n; i++)
 	{
 		const int32 *assigned = &numbers[ASSIGNED_HEAD + i * ASSIGNED_NUMBERS];
