@@ -595,14 +595,21 @@ step_parallel(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, List *e
 
 /* ---- all three ---- */
 
+/* Its columns, all 0 until the bodies have set them. */
+static void
+make_columns(GoflowFrame *frame, GoflowNode *node, GoflowNodeRun *run)
+{
+	goflow_node_make_columns(frame, node, run);
+	memset(run->values, 0, GOFLOW_COLUMNS_SIZE(node));
+}
+
 void
 goflow_body_begin(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 {
 	GoflowNodeRun *run = goflow_run(frame, node);
 	GoflowPending *pending = goflow_pending_create(ex, frame, node, GOFLOW_PENDING_BODIES);
 
-	run->values = MemoryContextAllocZero(frame->context, Max(node->ncolumns, 1) * sizeof(Datum));
-	run->nulls = MemoryContextAllocZero(frame->context, Max(node->ncolumns, 1) * sizeof(bool));
+	make_columns(frame, node, run);
 	if (node->timeout > 0 && !ex->is_inline)
 	{
 		pending->now.row.due_at = GetCurrentTimestamp() + node->timeout;
@@ -626,10 +633,7 @@ goflow_body_step(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 
 	run->is_stepping = false;
 	if (run->values == NULL)
-	{
-		run->values = MemoryContextAllocZero(frame->context, Max(node->ncolumns, 1) * sizeof(Datum));
-		run->nulls = MemoryContextAllocZero(frame->context, Max(node->ncolumns, 1) * sizeof(bool));
-	}
+		make_columns(frame, node, run);
 	if (row->due_at != 0 && row->due_at <= GetCurrentTimestamp() &&
 		row->unwind == GOFLOW_UNWIND_NONE)
 	{

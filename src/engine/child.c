@@ -142,8 +142,8 @@ set_result(GoflowFrame *frame, GoflowNode *node, const pg_uuid_t *id, Jsonb *out
 	pg_uuid_t  *copy = palloc(sizeof(pg_uuid_t));
 
 	*copy = *id;
-	run->values = palloc0(node->ncolumns * sizeof(Datum));
-	run->nulls = palloc(node->ncolumns * sizeof(bool));
+	goflow_node_make_columns(frame, node, run);
+	memset(run->values, 0, node->ncolumns * sizeof(Datum));
 	memset(run->nulls, true, node->ncolumns * sizeof(bool));
 	run->values[0] = UUIDPGetDatum(copy);
 	run->nulls[0] = false;
