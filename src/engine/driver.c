@@ -38,6 +38,8 @@ typedef struct Claim
 {
 	pg_uuid_t	id;
 	GoflowExecution *ex;		/* NULL: to be loaded */
+	GoflowLook	look;			/* what the queue knows of it */
+	bool		looked;			/* in the present batch */
 	GoflowExecutionRow *row;	/* its row, read with those of the others; NULL: to be read */
 	bool		alone;			/* see above */
 	bool		touched;		/* part of the present batch */
@@ -47,6 +49,14 @@ typedef struct Claim
 	char		old_state;
 	bool		is_ended;		/* released */
 } Claim;
+
+/* What is gathered from a batch's executions after its commit. */
+typedef struct Aftermath
+{
+	GoflowInstance adopted;		/* a node that this worker runs next; attempt 0: none */
+	pg_uuid_t  *released;		/* their claims end */
+	int			nreleased;
+} Aftermath;
 
 /* Errors of whole batches in a row after which the worker backs off. */
 #define MAX_FAILED_BATCHES 5
@@ -182,18 +192,22 @@ cancel(GoflowExecution *ex)
 static void
 load_claim(Claim *claim, GoflowWrites *writes)
 {
-	GoflowInstance *instances = palloc(GOFLOW_MAX_INSTANCES * sizeof(GoflowInstance));
-	int			ninstances;
+	static GoflowInstance instances[GOFLOW_MAX_INSTANCES];	/* too large for the stack */
+	int			ninstances = 0;
 	GoflowExecutionRow *row = claim->row;
 	GoflowExecution *ex;
 
 	claim->row = NULL;			/* once: it is the execution's then */
-	/* in this order: what is not in the list has its row in the snapshot */
-	if (goflow_queue_begin_look(&claim->id))
-		row = NULL;
-	ninstances = goflow_queue_instances(&claim->id, instances, GOFLOW_MAX_INSTANCES);
+	if (!claim->looked)
+	{
+		goflow_queue_look(&claim->id, 1, &claim->look);
+		if (claim->look.was_woken)
+			row = NULL;
+	}
+	/* before the snapshot that reads it: what is not in the list has its row there */
+	if (claim->look.has_instances)
+		ninstances = goflow_queue_instances(&claim->id, instances, GOFLOW_MAX_INSTANCES);
 	ex = claim->ex = goflow_execution_load(&claim->id, writes, instances, ninstances, row);
-	pfree(instances);
 	if (ex == NULL)
 		return;
 	claim->old_state = ex->row->state;
@@ -213,7 +227,7 @@ load_claim(Claim *claim, GoflowWrites *writes)
 	goflow_history_watch(ex);
 	goflow_history_see(ex);
 	goflow_execution_show(ex);
-	ex->alone = claim->alone || goflow_queue_is_alone(&claim->id);
+	ex->alone = claim->alone || claim->look.is_alone;
 	if (ex->paused != (ex->row->state == GOFLOW_EXECUTION_PAUSED))
 	{
 		goflow_child_pass_on(ex, ex->paused ? GOFLOW_REQUEST_PAUSE : GOFLOW_REQUEST_RESUME, NULL);
@@ -260,8 +274,8 @@ fail_unloadable(Claim *claim, GoflowWrites *writes)
 }
 
 /*
- * Reads the rows of all claims in one go.  Each is good until somebody wakes the
- * execution, as it is when the execution is in memory.
+ * Looks at all claims, and reads their rows, in one go.  A row is good until
+ * somebody wakes the execution, as it is when the execution is in memory.
  */
 static void
 look_ahead(Claim *claims, int nclaims)
@@ -269,12 +283,18 @@ look_ahead(Claim *claims, int nclaims)
 	MemoryContext old = MemoryContextSwitchTo(claims_context);
 	pg_uuid_t  *ids = palloc(nclaims * sizeof(pg_uuid_t));
 	GoflowExecutionRow **rows = palloc(nclaims * sizeof(GoflowExecutionRow *));
+	GoflowLook *looks = palloc(nclaims * sizeof(GoflowLook));
 
 	for (int i = 0; i < nclaims; i++)
 		ids[i] = claims[i].id;
+	goflow_queue_look(ids, nclaims, looks);
 	goflow_executions_read_unasked(ids, nclaims, rows);
 	for (int i = 0; i < nclaims; i++)
+	{
+		claims[i].look = looks[i];
+		claims[i].looked = true;
 		claims[i].row = rows[i];
+	}
 	MemoryContextSwitchTo(old);
 }
 
@@ -359,7 +379,7 @@ run_batch(Claim *claims, int nclaims, volatile int *next, bool is_first)
 
 /* Everything that may be seen or done only after the commit. */
 static void
-after_commit(Claim *claim, GoflowInstance *adopted, bool may_adopt)
+after_commit(Claim *claim, Aftermath *after, bool may_adopt)
 {
 	GoflowExecution *ex = claim->ex;
 	bool		requeue = false;
@@ -376,7 +396,7 @@ after_commit(Claim *claim, GoflowInstance *adopted, bool may_adopt)
 		if (ex && ex->is_others && !ex->row->is_foreign)
 			goflow_queue_pass_on(&claim->id, ex->row->run_as, ex->row->priority);
 		else
-			goflow_queue_release(&claim->id, false);
+			after->released[after->nreleased++] = claim->id;
 		drop_from_memory(claim);
 		claim->is_ended = true;
 		return;
@@ -417,7 +437,7 @@ after_commit(Claim *claim, GoflowInstance *adopted, bool may_adopt)
 			run->to_offer = false;
 			if (may_adopt)
 			{
-				*adopted = instance;
+				after->adopted = instance;
 				goflow_queue_adopt(&instance);
 				may_adopt = false;
 			}
@@ -426,7 +446,10 @@ after_commit(Claim *claim, GoflowInstance *adopted, bool may_adopt)
 		}
 	}
 	drop_from_memory(claim);
-	goflow_queue_release(&claim->id, requeue);
+	if (requeue)
+		goflow_queue_release(&claim->id, 1, true);
+	else
+		after->released[after->nreleased++] = claim->id;
 	claim->is_ended = true;
 }
 
@@ -511,7 +534,7 @@ give_back(Claim *claims, int nclaims)
 		if (!claims[i].is_ended)
 		{
 			drop_from_memory(&claims[i]);
-			goflow_queue_release(&claims[i].id, true);
+			goflow_queue_release(&claims[i].id, 1, true);
 		}
 }
 
@@ -528,23 +551,23 @@ goflow_engine_drive(const pg_uuid_t *executions, int nexecutions)
 	int			failures = 0;
 	volatile int next = 0;
 	TimestampTz since = GetCurrentTimestamp();
-	GoflowInstance adopted;
+	Aftermath	after;
 
 	goflow_driver_prepare();
 	goflow_workflow_trim(goflow_session_definition());
 	MemoryContextReset(claims_context);
 	claims = MemoryContextAllocZero(claims_context, nexecutions * sizeof(Claim));
+	memset(&after, 0, sizeof(after));
+	after.released = MemoryContextAlloc(claims_context, nexecutions * sizeof(pg_uuid_t));
 	for (int i = 0; i < nexecutions; i++)
 		claims[i].id = executions[i];
-	memset(&adopted, 0, sizeof(adopted));
-	adopted.attempt = 0;
 
 	while (open > 0)
 	{
 		ErrorData  *error;
 
 		for (int i = 0; i < nexecutions; i++)
-			claims[i].touched = false;
+			claims[i].touched = claims[i].looked = false;
 		error = try_batch(claims, nexecutions, &next, is_first);
 		is_first = false;
 		if (error)
@@ -552,14 +575,16 @@ goflow_engine_drive(const pg_uuid_t *executions, int nexecutions)
 			undo_batch(claims, nexecutions, error, ++failures);
 			continue;
 		}
+		after.nreleased = 0;
 		for (int i = 0; i < nexecutions; i++)
 			if (claims[i].touched)
 			{
 				failures = 0;
-				after_commit(&claims[i], &adopted, open == 1 && adopted.attempt == 0);
+				after_commit(&claims[i], &after, open == 1 && after.adopted.attempt == 0);
 				if (claims[i].is_ended)
 					open--;
 			}
+		goflow_queue_release(after.released, after.nreleased, false);
 		MemoryContextReset(goflow_batch_context);
 		if (open > 0 && goflow_queue_turn_is_over(since))
 		{
@@ -568,6 +593,6 @@ goflow_engine_drive(const pg_uuid_t *executions, int nexecutions)
 		}
 	}
 	pgstat_report_stat(false);
-	if (adopted.attempt > 0)
-		goflow_engine_run_node(&adopted);
+	if (after.adopted.attempt > 0)
+		goflow_engine_run_node(&after.adopted);
 }

@@ -91,19 +91,27 @@ extern GoflowWorkKind goflow_queue_take(pg_uuid_t *executions, int max, int *nex
 										GoflowInstance *instance);
 
 /*
- * Ends a claim.  If somebody woke the execution meanwhile (or requeue is true)
+ * Ends claims.  If somebody woke an execution meanwhile (or requeue is true)
  * it goes back to the queue.
  */
-extern void goflow_queue_release(const pg_uuid_t *execution_id, bool requeue);
+extern void goflow_queue_release(const pg_uuid_t *executions, int n, bool requeue);
 
 /* Ends the claim of an execution that belongs to another role by now (reassign()): its pool has it next. */
 extern void goflow_queue_pass_on(const pg_uuid_t *execution_id, Oid role, int priority);
 
-/* Clears the claim's "somebody woke it" flag, and returns it; call before taking the snapshot that loads it. */
-extern bool goflow_queue_begin_look(const pg_uuid_t *execution_id);
+/* What the queue knows of a claim. */
+typedef struct GoflowLook
+{
+	bool		was_woken;		/* since the last look: what was read before is old */
+	bool		is_alone;		/* a worker was lost that drove it: its nodes are to run one by one */
+	bool		has_instances;	/* some of its nodes may be offered or running */
+} GoflowLook;
 
-/* True if a worker was lost that drove the execution: its nodes are to run one by one. */
-extern bool goflow_queue_is_alone(const pg_uuid_t *execution_id);
+/*
+ * Looks at claims, and clears their "somebody woke it" flags; call before taking
+ * the snapshot that loads them.
+ */
+extern void goflow_queue_look(const pg_uuid_t *executions, int n, GoflowLook *looks);
 
 /*
  * How often a worker was lost (terminated from outside, or by the node itself)
@@ -122,7 +130,7 @@ extern int	goflow_queue_set_driven(const GoflowInstance *instance);
 /* It ended without the worker being lost. */
 extern void goflow_queue_forget_losses(const GoflowInstance *instance);
 
-/* True if somebody woke the execution since begin_look. */
+/* True if somebody woke the execution since the last look. */
 extern bool goflow_queue_was_woken(const pg_uuid_t *execution_id);
 
 /* Node instances of an execution that are offered or running; returns how many were stored. */

@@ -487,25 +487,26 @@ my_claim(const pg_uuid_t *execution_id)
 }
 
 void
-goflow_queue_release(const pg_uuid_t *execution_id, bool requeue)
+goflow_queue_release(const pg_uuid_t *executions, int n, bool requeue)
 {
 	GoflowPool *pool = my_pool();
 	TimestampTz now = GetCurrentTimestamp();
-	GoflowEntry *entry;
 
 	goflow_lock(LW_EXCLUSIVE);
-	entry = my_claim(execution_id);
-	if (entry)
+	for (int i = 0; i < n; i++)
 	{
-		end_claim(entry, requeue, now);
-		/*
-		 * Idle workers may have it at once; else this one comes back for it,
-		 * unless it has a node to run first.
-		 */
-		if (pool->queued > 0)
-			goflow_pool_wake_locked(pool, pool->workers[GOFLOW_SLOT_IDLE] > 0 ||
-									goflow_my_slot->running ? 0 : 1);
+		GoflowEntry *entry = my_claim(&executions[i]);
+
+		if (entry)
+			end_claim(entry, requeue, now);
 	}
+	/*
+	 * Idle workers may have what is queued at once; else this one comes back for
+	 * it, unless it has a node to run first.
+	 */
+	if (pool->queued > 0)
+		goflow_pool_wake_locked(pool, pool->workers[GOFLOW_SLOT_IDLE] > 0 ||
+								goflow_my_slot->running ? 0 : 1);
 	goflow_unlock();
 }
 
@@ -526,34 +527,26 @@ goflow_queue_pass_on(const pg_uuid_t *execution_id, Oid role, int priority)
 	goflow_unlock();
 }
 
-bool
-goflow_queue_begin_look(const pg_uuid_t *execution_id)
+void
+goflow_queue_look(const pg_uuid_t *executions, int n, GoflowLook *looks)
 {
-	GoflowEntry *entry;
-	bool		woken = true;
+	GoflowControl *control = goflow_control;
+	bool		has_instances;
 
 	goflow_lock(LW_EXCLUSIVE);
-	entry = my_claim(execution_id);
-	if (entry)
+	has_instances = control->offered > 0 || control->lost > 0 || control->running > 0;
+	for (int i = 0; i < n; i++)
 	{
-		woken = entry->woken;
-		entry->woken = false;
+		GoflowEntry *entry = my_claim(&executions[i]);
+
+		looks[i].was_woken = entry == NULL || entry->woken;
+		looks[i].is_alone = entry &&
+			(entry->alone || goflow_mark_is_suspect_locked(MyDatabaseId, &executions[i]));
+		looks[i].has_instances = has_instances;
+		if (entry)
+			entry->woken = false;
 	}
 	goflow_unlock();
-	return woken;
-}
-
-bool
-goflow_queue_is_alone(const pg_uuid_t *execution_id)
-{
-	GoflowEntry *entry;
-	bool		alone;
-
-	goflow_lock(LW_SHARED);
-	entry = my_claim(execution_id);
-	alone = entry && (entry->alone || goflow_mark_is_suspect_locked(MyDatabaseId, execution_id));
-	goflow_unlock();
-	return alone;
 }
 
 bool
