@@ -83,8 +83,8 @@ SELECT goflow.define('journal_short', '{"input": {"n": "int", "nap": "bool = fal
 	"nap": {"type": "delay", "after": ["low", "each"], "join": "any", "for": "CASE WHEN input.nap THEN interval ''10 ms'' ELSE interval ''0'' END"},
 	"last": {"type": "sql", "after": ["nap"], "sql": "SELECT 6 / n AS x FROM journal_divisor"}},
 	"output": {"x": "last.x"}}');
-CREATE FUNCTION journal_look(e uuid, OUT kept int, OUT rows bigint, OUT entries bigint, OUT differ bigint, OUT events bigint) LANGUAGE sql AS $$
-SELECT (SELECT journal[1] FROM goflow.execution WHERE execution_id = e), (SELECT count(*) FROM goflow.journal WHERE execution_id = e),
+CREATE FUNCTION journal_look(e uuid, OUT kept bigint, OUT rows bigint, OUT entries bigint, OUT differ bigint, OUT events bigint) LANGUAGE sql AS $$
+SELECT (SELECT count(*) FROM goflow.execution x, goflow.entries(x.journal, x.created_at) WHERE x.execution_id = e), (SELECT count(*) FROM goflow.journal WHERE execution_id = e),
 	(SELECT count(*) FROM goflow.node_state WHERE execution_id = e),
 	(SELECT count(*) FROM goflow.nodes(e) n
 		FULL JOIN (SELECT * FROM goflow.node_state WHERE execution_id = e) s ON (s.frame, s.attempt::int, s.started_at, s.finished_at, s.state::text)
@@ -116,6 +116,24 @@ SELECT goflow.retry(:'execution');
 SELECT goflow.wait(:'execution');
 SELECT kept > 0 AS kept, rows > 0 AS rows, entries, differ, events FROM journal_look(:'execution');
 SELECT node, attempt, state FROM goflow.nodes(:'execution') WHERE frame = 0 ORDER BY seq;
+
+-- What is not packed entries is an error, whatever it is.
+SELECT count(*) FROM goflow.entries('', now());
+DO $$
+DECLARE
+	packed bytea := (SELECT journal FROM goflow.execution WHERE journal IS NOT NULL ORDER BY length(journal) DESC LIMIT 1);
+	damaged int := 0;
+BEGIN
+	FOR n IN 1 .. length(packed) LOOP
+		BEGIN
+			PERFORM goflow.entries(set_byte(packed, n - 1, get_byte(packed, n - 1) # 128), now());
+			PERFORM goflow.entries(substr(packed, 1, n), now());
+		EXCEPTION WHEN data_corrupted THEN
+			damaged := damaged + 1;
+		END;
+	END LOOP;
+	RAISE NOTICE '%', damaged BETWEEN 20 AND length(packed);
+END $$;
 
 DROP FUNCTION journal_look;
 SELECT count(goflow.drop(w)) FROM unnest(ARRAY['journal', 'journal_retry', 'journal_inline', 'journal_short']) w;

@@ -48,12 +48,9 @@ CREATE TABLE goflow.execution (
 	retry_seq    int,                  -- seq of the last event before its last retry; NULL: none
 	retried      smallint[],           -- nodes whose journal up to retry_seq does not count
 	root         uuid,                 -- of one that a node started: the execution at the top of all that did
-	assigned     int[],                -- the assignments of its first transaction, if they are few
-	assigned_values text[],            -- (src/store/variable.c)
-	journal      int[],                -- the journal's entries of its first transaction, if they are few: how
-	                                   -- many, a moment (low, high), 0, seven numbers per entry as in "more" there,
-	                                   -- their facts
-	journal_outputs text[],            -- (src/store/entry.c)
+	assigned     bytea,                -- the assignments of its first transaction, if they are few (src/store/variable.c)
+	journal      bytea,                -- the journal's entries of its first transaction, if they are few, as in "more"
+	                                   -- there; their moments begin with created_at
 	CONSTRAINT execution_alive CHECK (finished_at IS NULL) NO INHERIT
 );
 -- How many there are below one: "limits".
@@ -119,12 +116,19 @@ CREATE TABLE goflow.journal (
 	retried      boolean,              -- true: another attempt follows
 	output       text[],               -- its columns in text form
 	error        jsonb,
-	more         int[],                -- seven numbers per entry: frame, node and attempt, state and
-	                                   -- port, seq, start after started_at, duration, end in "outputs"
-	outputs      text[],               -- the columns of those entries, one after the other
-	facts        int[],                -- what is not so of every entry (src/store/entry.c)
+	parent       int,                  -- of the frame, told by one of its entries: the frame around it, the
+	iteration    bigint,               -- iteration, and of one of a loop number and moment of its start
+	frame_seq    int,
+	frame_at     timestamptz,
+	more         bytea,                -- the entries after it (src/store/entry.c): entries(more, started_at)
 	PRIMARY KEY (execution_id, frame, node, attempt)
 );
+
+CREATE FUNCTION goflow.entries(packed bytea, start timestamptz,
+	OUT frame int, OUT node smallint, OUT attempt smallint, OUT state "char", OUT port smallint, OUT seq int,
+	OUT started_at timestamptz, OUT duration int, OUT output text[])
+RETURNS SETOF record AS 'MODULE_PATHNAME', 'goflow_entries' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE ROWS 10;
+COMMENT ON FUNCTION goflow.entries IS 'Entries of the journal that are packed in a row.';
 
 -- Whoever reads it needs rights on the table: goflow's own views do.
 CREATE VIEW goflow.node_state WITH (security_invoker) AS
@@ -133,19 +137,12 @@ SELECT j.execution_id, j.frame, j.node, j.attempt, j.state, j.port, j.seq, j.sta
 	j.duration, j.output, j.error
 FROM goflow.journal j
 UNION ALL
-SELECT p.execution_id, p.numbers[i + 1], (p.numbers[i + 2] & 65535)::smallint, (p.numbers[i + 2] >> 16)::smallint,
-	chr(p.numbers[i + 3] & 255)::"char", nullif((p.numbers[i + 3] >> 8) - 1, -1)::smallint, p.numbers[i + 4],
-	p.start + p.numbers[i + 5] * interval '1 microsecond',
-	p.start + (p.numbers[i + 5]::bigint + p.numbers[i + 6]) * interval '1 microsecond',
-	p.numbers[i + 6],
-	nullif(p.outputs[coalesce(p.numbers[i], 0) + 1 : p.numbers[i + 7]], '{}'), NULL
-FROM (SELECT execution_id, more AS numbers, 0 AS head, cardinality(more) / 7 AS entries, started_at AS start, outputs
-	FROM goflow.journal
+SELECT p.execution_id, e.frame, e.node, e.attempt, e.state, e.port, e.seq, e.started_at,
+	e.started_at + e.duration * interval '1 microsecond', e.duration, e.output, NULL
+FROM (SELECT execution_id, more, started_at FROM goflow.journal
 	UNION ALL
-	SELECT execution_id, journal, 4, journal[1], timestamptz '2000-01-01 00:00:00+00'
-		+ ((journal[3]::bigint << 32) | (journal[2]::bigint & 4294967295)) * interval '1 microsecond', journal_outputs
-	FROM goflow.execution) p
-CROSS JOIN LATERAL generate_series(p.head, p.head + 7 * (p.entries - 1), 7) i;
+	SELECT execution_id, journal, created_at FROM goflow.execution) p (execution_id, packed, start)
+CROSS JOIN LATERAL goflow.entries(p.packed, p.start) e;
 
 -- Nodes that were handed to the workers, and whose end their driver has not seen.
 CREATE TABLE goflow.offered (

@@ -206,8 +206,8 @@ execution_of(const GoflowMessage *message, bool variables)
 	row->last_seq = event->number;
 	if (tells_variables)
 	{
+		row->created_at = stored->created_at;	/* what the moments of these count from */
 		row->assigned = stored->assigned;
-		row->assigned_values = stored->assigned_values;
 	}
 	return row;
 }

@@ -4,22 +4,21 @@
  *
  * An index tuple, and the heap tuple it points to, cost as much as a fast node.
  * So entries that one transaction makes share a row: the first one is in the
- * columns, each one after it is ENTRY_NUMBERS in "more" and its columns in
- * "outputs".  The view goflow.node_state says in SQL what a number means.
- *
- * What few entries have is in "facts", a list of numbers: the entry's place in
- * the row and the FACT_ bits, then what these stand for, in their order.
+ * columns, those after it are packed (pack.h) into "more".
  *
  * Most executions end in the transaction that begins them.  The entries of that
  * one, if they are few, stand in the execution's own row, which it writes in any
- * case: "journal" has a head, then the numbers of all of them, then their facts;
- * "journal_outputs" has their columns.  Another driver of the same execution
- * would collide there as it does with the journal's key.
+ * case: packed into its "journal".  Another driver of the same execution would
+ * collide there as it does with the journal's key.
  *
- * Only entries of nodes that completed or were skipped are appended, or kept in
- * the execution's row: they are the driver's own, and short.  Failures have
- * details.  What was cancelled may be completing in another process at this
- * moment, and the keys of both must collide.
+ * Only entries of nodes that completed or were skipped are packed: they are the
+ * driver's own, and short.  Failures have details.  What was cancelled may be
+ * completing in another process at this moment, and the keys of both must collide.
+ *
+ * A packed entry is a number of PACKED_ bits, then its node, seq, duration, and
+ * what the bits say there is, in their order.  Most numbers are differences to
+ * the entry before, of which the first one has a zero, and moments begin with the
+ * row's own: the usual entry takes up seven bytes.
  *
  * A row is kept below the size at which the server would begin to compress it.
  */
@@ -35,61 +34,47 @@
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
+#include "store/pack.h"
 #include "store/store.h"
 
-/* Of an entry in "more", or in the "journal" of an execution. */
-enum
-{
-	ENTRY_FRAME,
-	ENTRY_NODE,					/* and the attempt, shifted by 16 */
-	ENTRY_STATE,				/* and the port plus 1, shifted by 8 */
-	ENTRY_SEQ,
-	ENTRY_START,				/* microseconds after that of the row */
-	ENTRY_DURATION,
-	ENTRY_OUTPUTS,				/* how many of "outputs" are its own or an earlier entry's */
-	ENTRY_NUMBERS
-};
+#define PACKED_SKIPPED 1		/* it did not complete, but was skipped */
+#define PACKED_START 2			/* its start: microseconds after the end of the entry before */
+#define PACKED_COLUMNS 4		/* columns of its node: how many, and these */
+#define PACKED_PORT 8
+#define PACKED_FRAME 16			/* another one than that of the entry before */
+#define PACKED_ATTEMPT 32		/* not the first one */
+#define PACKED_END 64			/* number of its end, which does not follow its start */
+#define PACKED_TOTAL 128		/* nodes of the execution */
+#define PACKED_PARENT 256		/* of its frame: the frame around it and the iteration, after those of the
+								 * last entry that had them */
+#define PACKED_FRAME_START 512	/* of its frame: number and moment of the start, before those of the entry */
 
-/* What "journal" begins with. */
-enum
-{
-	HEAD_ENTRIES,				/* how many */
-	HEAD_START,					/* a moment (low, high) */
-	HEAD_OUTPUTS = HEAD_START + 2,	/* of "journal_outputs", before the first entry's: 0 */
-	HEAD_NUMBERS
-};
-
-#define FACT_END 1				/* number of its end; the first entry has a column for it */
-#define FACT_TOTAL 2			/* nodes of the execution; the same */
-#define FACT_PARENT 4			/* of its frame: the frame around it, the iteration (low, high) */
-#define FACT_FRAME 8			/* of its frame: number of the start, microseconds after the row's;
-								 * without FACT_PARENT it is the iteration after the last one told */
-#define FACT_FRAME_AT 16		/* these microseconds are two numbers (low, high) */
-#define FACT_BITS 5
-#define MAX_FACTS 8				/* numbers of one entry */
+#define PACKED_NUMBERS 14		/* of an entry at most, without those of its columns */
 
 #define MAX_ENTRIES 40
-#define MAX_OUTPUT_BYTES 600
-#define MAX_BYTES (MAX_ENTRIES * ENTRY_NUMBERS * sizeof(int32) + MAX_OUTPUT_BYTES)
-#define MAX_OUTPUTS 150			/* columns, NULLs included */
+#define MAX_BYTES 1720
 
 /* What an execution's row takes up at most beside values of variable length. */
 #define EXECUTION_BYTES 240
 
-/* Entries on their way into a row. */
+/* What the numbers of an entry are differences to. */
+typedef struct Before
+{
+	int32		frame;
+	int16		node;
+	int32		seq;
+	TimestampTz end;
+	int32		parent;
+	int64		iteration;
+} Before;
+
+/* Entries on their way into a column. */
 typedef struct Packer
 {
-	TimestampTz start;			/* what their moments are counted from */
-	Size		room;			/* bytes that they may take up */
-	Size		output_bytes;
+	GoflowPack	pack;
 	int			n;
-	int			noutputs;
-	int			nfacts;
-	const GoflowNodeRow *told;	/* the last one that told its frame, or NULL */
-	int32		numbers[MAX_ENTRIES * ENTRY_NUMBERS];
-	int32		facts[MAX_ENTRIES * MAX_FACTS];
-	Datum		outputs[MAX_OUTPUTS];
-	bool		output_nulls[MAX_OUTPUTS];
+	Before		before;
+	uint8		bytes[MAX_BYTES];
 } Packer;
 
 /* What construct_array() does for texts that are not toasted, without asking of each what it is. */
@@ -140,34 +125,6 @@ goflow_texts_make(const Datum *values, const bool *nulls, int n)
 	return array;
 }
 
-ArrayType *
-goflow_ints_make(const int32 *numbers, int n)
-{
-	Size		size = ARR_OVERHEAD_NONULLS(1) + n * sizeof(int32);
-	ArrayType  *array = palloc(size);
-
-	SET_VARSIZE(array, size);
-	array->ndim = 1;
-	array->dataoffset = 0;
-	array->elemtype = INT4OID;
-	ARR_DIMS(array)[0] = n;
-	ARR_LBOUND(array)[0] = 1;
-	memcpy(ARR_DATA_PTR(array), numbers, n * sizeof(int32));
-	return array;
-}
-
-/* Bytes that the columns of an entry take up in an array. */
-static Size
-size_of_columns(const GoflowNodeRow *entry)
-{
-	Size		size = 0;
-
-	for (int i = 0; i < entry->ncolumns; i++)
-		if (!entry->column_nulls[i])
-			size += INTALIGN(VARSIZE(DatumGetPointer(entry->columns[i])));
-	return size;
-}
-
 static void
 set_first(const GoflowNodeRow *entry, Datum *values, bool *nulls)
 {
@@ -189,147 +146,178 @@ set_first(const GoflowNodeRow *entry, Datum *values, bool *nulls)
 	SET_OR_NULL(Anum_journal_output, entry->ncolumns > 0,
 				PointerGetDatum(goflow_texts_make(entry->columns, entry->column_nulls, entry->ncolumns)));
 	SET_OR_NULL(Anum_journal_error, entry->error != NULL, JsonbPGetDatum(entry->error));
+	SET_OR_NULL(Anum_journal_parent, entry->parent >= 0, Int32GetDatum(entry->parent));
+	SET_OR_NULL(Anum_journal_iteration, entry->parent >= 0, Int64GetDatum(entry->iteration));
+	SET_OR_NULL(Anum_journal_frame_seq, entry->frame_seq > 0, Int32GetDatum(entry->frame_seq));
+	SET_OR_NULL(Anum_journal_frame_at, entry->frame_seq > 0, TimestampTzGetDatum(entry->frame_at));
 }
 
+/* room: bytes that they may take up. */
 static void
 begin_packing(Packer *packer, TimestampTz start, Size room)
 {
-	packer->start = start;
-	packer->room = room;
-	packer->output_bytes = 0;
-	packer->n = packer->noutputs = packer->nfacts = 0;
-	packer->told = NULL;
+	packer->pack.at = packer->bytes;
+	packer->pack.end = packer->bytes + Min(room, MAX_BYTES);
+	packer->n = 0;
+	memset(&packer->before, 0, sizeof(packer->before));
+	packer->before.end = start;
 }
 
-/* Appends the facts of an entry; is_first: the columns of a row tell the rest of it. */
-static void
-pack_facts(Packer *packer, const GoflowNodeRow *entry, int place, bool is_first)
+/* May an entry be packed? */
+static bool
+is_plain(const GoflowNodeRow *entry)
 {
-	int32	   *facts = packer->facts + packer->nfacts;
-	const GoflowNodeRow *told = packer->told;
-	int64		frame_at = entry->frame_at - packer->start;
-	int			n = 1;
-	int			bits = 0;
-
-#define PUT(bit, number) (bits |= (bit), facts[n++] = (number))
-	if (!is_first && entry->end_seq >= 0)
-		PUT(FACT_END, entry->end_seq);
-	if (!is_first && entry->total > 0)
-		PUT(FACT_TOTAL, entry->total);
-	if (entry->parent >= 0 &&
-		(entry->frame_seq == 0 || told == NULL || told->parent != entry->parent ||
-		 told->iteration + 1 != entry->iteration))
-	{
-		PUT(FACT_PARENT, entry->parent);
-		PUT(FACT_PARENT, (int32) entry->iteration);
-		PUT(FACT_PARENT, (int32) (entry->iteration >> 32));
-	}
-	if (entry->parent >= 0 && entry->frame_seq > 0)
-	{
-		PUT(FACT_FRAME, entry->frame_seq);
-		PUT(FACT_FRAME, (int32) frame_at);
-		if (frame_at != (int32) frame_at)
-			PUT(FACT_FRAME_AT, (int32) (frame_at >> 32));
-	}
-#undef PUT
-	facts[0] = place << FACT_BITS | bits;
-	if (bits != 0)
-		packer->nfacts += n;
-	if (entry->parent >= 0)
-		packer->told = entry;
+	return (entry->state == GOFLOW_NODE_COMPLETED || entry->state == GOFLOW_NODE_SKIPPED) &&
+		entry->error == NULL && entry->queued_at == 0 && !entry->retried && entry->end_seq != 0 &&
+		entry->finished_at == entry->started_at + entry->duration;
 }
 
 /* Appends an entry; false: there is no room for it. */
 static bool
-pack(Packer *packer, const GoflowNodeRow *entry, int place)
+pack(Packer *packer, const GoflowNodeRow *entry)
 {
-	int32	   *numbers = &packer->numbers[packer->n * ENTRY_NUMBERS];
-	Size		output_bytes = packer->output_bytes + size_of_columns(entry);
+	GoflowPack *to = &packer->pack;
+	Before	   *before = &packer->before;
+	Size		bytes = 0;
+	int			bits = (entry->state == GOFLOW_NODE_SKIPPED ? PACKED_SKIPPED : 0) |
+		(entry->started_at != before->end ? PACKED_START : 0) |
+		(entry->ncolumns > 0 ? PACKED_COLUMNS : 0) |
+		(entry->port >= 0 ? PACKED_PORT : 0) |
+		(entry->frame != before->frame ? PACKED_FRAME : 0) |
+		(entry->attempt != 1 ? PACKED_ATTEMPT : 0) |
+		(entry->end_seq >= 0 ? PACKED_END : 0) |
+		(entry->total > 0 ? PACKED_TOTAL : 0) |
+		(entry->parent >= 0 ? PACKED_PARENT : 0) |
+		(entry->parent >= 0 && entry->frame_seq > 0 ? PACKED_FRAME_START : 0);
 
-	if (packer->n == MAX_ENTRIES || output_bytes > MAX_OUTPUT_BYTES ||
-		packer->noutputs + entry->ncolumns > MAX_OUTPUTS ||
-		output_bytes + ((packer->n + 1) * ENTRY_NUMBERS + packer->nfacts + MAX_FACTS) * sizeof(int32) > packer->room)
-		return false;
 	for (int i = 0; i < entry->ncolumns; i++)
+		if (!entry->column_nulls[i])
+			bytes += VARSIZE_ANY_EXHDR(DatumGetPointer(entry->columns[i]));
+	if (packer->n == MAX_ENTRIES || !goflow_pack_has_room(to, PACKED_NUMBERS + entry->ncolumns, bytes))
+		return false;
+	goflow_pack_number(to, bits);
+	goflow_pack_number(to, entry->node - before->node);
+	goflow_pack_number(to, (int64) entry->seq - before->seq);
+	goflow_pack_number(to, entry->duration);
+	if (bits & PACKED_START)
+		goflow_pack_number(to, entry->started_at - before->end);
+	if (bits & PACKED_COLUMNS)
 	{
-		packer->outputs[packer->noutputs] = entry->columns[i];
-		packer->output_nulls[packer->noutputs++] = entry->column_nulls[i];
+		goflow_pack_number(to, entry->ncolumns);
+		for (int i = 0; i < entry->ncolumns; i++)
+			goflow_pack_text(to, entry->column_nulls[i] ? NULL : (text *) DatumGetPointer(entry->columns[i]));
 	}
-	packer->output_bytes = output_bytes;
-	numbers[ENTRY_FRAME] = entry->frame;
-	numbers[ENTRY_NODE] = (uint16) entry->node | (int32) entry->attempt << 16;
-	numbers[ENTRY_STATE] = (uint8) entry->state | (entry->port + 1) << 8;
-	numbers[ENTRY_SEQ] = entry->seq;
-	numbers[ENTRY_START] = (int32) (entry->started_at - packer->start);
-	numbers[ENTRY_DURATION] = entry->duration;
-	numbers[ENTRY_OUTPUTS] = packer->noutputs;
+	if (bits & PACKED_PORT)
+		goflow_pack_number(to, entry->port);
+	if (bits & PACKED_FRAME)
+		goflow_pack_number(to, (int64) entry->frame - before->frame);
+	if (bits & PACKED_ATTEMPT)
+		goflow_pack_number(to, entry->attempt);
+	if (bits & PACKED_END)
+		goflow_pack_number(to, (int64) entry->end_seq - entry->seq);
+	if (bits & PACKED_TOTAL)
+		goflow_pack_number(to, entry->total);
+	if (bits & PACKED_PARENT)
+	{
+		goflow_pack_number(to, (int64) entry->parent - before->parent);
+		goflow_pack_number(to, entry->iteration - before->iteration);
+	}
+	if (bits & PACKED_FRAME_START)
+	{
+		goflow_pack_number(to, (int64) entry->seq - entry->frame_seq);
+		goflow_pack_number(to, entry->started_at - entry->frame_at);
+	}
 	packer->n++;
-	pack_facts(packer, entry, place, false);
+	before->frame = entry->frame;
+	before->node = entry->node;
+	before->seq = entry->seq;
+	before->end = entry->finished_at;
+	if (bits & PACKED_PARENT)
+	{
+		before->parent = entry->parent;
+		before->iteration = entry->iteration;
+	}
 	return true;
 }
 
-/* Gives facts to their entries, the first of which is at this place in the list. */
-static void
-get_facts(const int32 *facts, int nfacts, TimestampTz start, List *entries, int first)
+/* The columns of an entry, in the current context. */
+static ArrayType *
+unpack_columns(GoflowUnpack *from)
 {
-	const GoflowNodeRow *told = NULL;
-	int			i = 0;
+	int			n = goflow_unpack_count(from);
+	Datum	   *columns = palloc(n * sizeof(Datum));
+	bool	   *nulls = palloc(n * sizeof(bool));
+	ArrayType  *array;
 
-	while (i < nfacts)
+	for (int i = 0; i < n; i++)
 	{
-		int			bits = facts[i] & ((1 << FACT_BITS) - 1);
-		int			place = facts[i++] >> FACT_BITS;
-		int			length = ((bits & FACT_END) != 0) + ((bits & FACT_TOTAL) != 0) +
-			3 * ((bits & FACT_PARENT) != 0) + 2 * ((bits & FACT_FRAME) != 0) +
-			((bits & FACT_FRAME_AT) != 0);
-		GoflowNodeRow *entry;
-
-		if (i + length > nfacts || first + place >= list_length(entries))
-			elog(ERROR, "unexpected facts in the journal");
-		entry = list_nth(entries, first + place);
-		if (bits & FACT_END)
-			entry->end_seq = facts[i++];
-		if (bits & FACT_TOTAL)
-			entry->total = facts[i++];
-		if (bits & FACT_PARENT)
-		{
-			entry->parent = facts[i];
-			entry->iteration = goflow_halves_get(&facts[i + 1]);
-			i += 3;
-		}
-		else if ((bits & FACT_FRAME) && told)
-		{
-			entry->parent = told->parent;
-			entry->iteration = told->iteration + 1;
-		}
-		if (bits & FACT_FRAME)
-		{
-			entry->frame_seq = facts[i++];
-			entry->frame_at = start + facts[i++];
-			if (bits & FACT_FRAME_AT)
-				entry->frame_at = start + goflow_halves_get(&facts[i - 1]);
-			i += (bits & FACT_FRAME_AT) != 0;
-		}
-		if (entry->parent >= 0)
-			told = entry;
+		columns[i] = PointerGetDatum(goflow_unpack_text(from));
+		nulls[i] = DatumGetPointer(columns[i]) == NULL;
 	}
+	array = goflow_texts_make(columns, nulls, n);
+	for (int i = 0; i < n; i++)
+		if (!nulls[i])
+			pfree(DatumGetPointer(columns[i]));
+	pfree(columns);
+	pfree(nulls);
+	return array;
 }
 
-/* May an entry be no more than numbers, in a row whose moments count from start? */
-static bool
-is_plain(const GoflowNodeRow *entry, TimestampTz start)
+static GoflowNodeRow *
+unpack(GoflowUnpack *from, Before *before)
 {
-	return (entry->state == GOFLOW_NODE_COMPLETED || entry->state == GOFLOW_NODE_SKIPPED) &&
-		entry->error == NULL && entry->queued_at == 0 && !entry->retried && entry->end_seq != 0 &&
-		entry->finished_at == entry->started_at + entry->duration &&
-		entry->started_at >= start && entry->started_at - start <= PG_INT32_MAX;
+	GoflowNodeRow *entry = palloc0(sizeof(GoflowNodeRow));
+	int			bits = (int) goflow_unpack_number(from);
+
+	entry->state = bits & PACKED_SKIPPED ? GOFLOW_NODE_SKIPPED : GOFLOW_NODE_COMPLETED;
+	entry->node = before->node + (int16) goflow_unpack_number(from);
+	entry->seq = before->seq + (int32) goflow_unpack_number(from);
+	entry->duration = (int32) goflow_unpack_number(from);
+	entry->started_at = before->end + (bits & PACKED_START ? goflow_unpack_number(from) : 0);
+	entry->finished_at = entry->started_at + entry->duration;
+	if (bits & PACKED_COLUMNS)
+		entry->output = unpack_columns(from);
+	entry->port = bits & PACKED_PORT ? (int16) goflow_unpack_number(from) : -1;
+	entry->frame = before->frame + (bits & PACKED_FRAME ? (int32) goflow_unpack_number(from) : 0);
+	entry->attempt = bits & PACKED_ATTEMPT ? (int16) goflow_unpack_number(from) : 1;
+	entry->end_seq = bits & PACKED_END ? entry->seq + (int32) goflow_unpack_number(from) : -1;
+	entry->total = bits & PACKED_TOTAL ? (int32) goflow_unpack_number(from) : 0;
+	entry->parent = -1;
+	if (bits & PACKED_PARENT)
+	{
+		entry->parent = before->parent += (int32) goflow_unpack_number(from);
+		entry->iteration = before->iteration += goflow_unpack_number(from);
+	}
+	if (bits & PACKED_FRAME_START)
+	{
+		entry->frame_seq = entry->seq - (int32) goflow_unpack_number(from);
+		entry->frame_at = entry->started_at - goflow_unpack_number(from);
+	}
+	ItemPointerSetInvalid(&entry->tid);
+	before->frame = entry->frame;
+	before->node = entry->node;
+	before->seq = entry->seq;
+	before->end = entry->finished_at;
+	return entry;
+}
+
+List *
+goflow_entries_unpack(const bytea *packed, TimestampTz start)
+{
+	GoflowUnpack from = goflow_unpack_begin(packed);
+	Before		before = {.end = start};
+	List	   *entries = NIL;
+
+	while (!goflow_unpack_is_done(&from))
+		entries = lappend(entries, unpack(&from, &before));
+	return entries;
 }
 
 /* May this entry be in the row of that one? */
 static bool
 may_follow(const GoflowNodeRow *entry, const GoflowNodeRow *first)
 {
-	return is_plain(entry, first->started_at) &&
+	return is_plain(entry) &&
 		memcmp(&entry->execution_id, &first->execution_id, UUID_LEN) == 0 &&
 		(entry->frame == first->frame || (entry->of_ended_frame && first->of_ended_frame));
 }
@@ -343,15 +331,9 @@ goflow_entries_pack(GoflowNodeRow **entries, int nentries, Datum *values, bool *
 
 	begin_packing(&packer, first->started_at, MAX_BYTES);
 	set_first(first, values, nulls);
-	pack_facts(&packer, first, 0, true);
-	while (n < nentries && may_follow(entries[n], first) && pack(&packer, entries[n], n))
+	while (n < nentries && may_follow(entries[n], first) && pack(&packer, entries[n]))
 		n++;
-	SET_OR_NULL(Anum_journal_facts, packer.nfacts > 0,
-				PointerGetDatum(goflow_ints_make(packer.facts, packer.nfacts)));
-	SET_OR_NULL(Anum_journal_more, n > 1,
-				PointerGetDatum(goflow_ints_make(packer.numbers, packer.n * ENTRY_NUMBERS)));
-	SET_OR_NULL(Anum_journal_outputs, packer.noutputs > 0,
-				PointerGetDatum(goflow_texts_make(packer.outputs, packer.output_nulls, packer.noutputs)));
+	SET_OR_NULL(Anum_journal_more, n > 1, PointerGetDatum(goflow_pack_make(packer.bytes, &packer.pack)));
 	return n;
 }
 
@@ -377,7 +359,14 @@ get_first(const Datum *values, const bool *nulls)
 	if (!ISNULL(Anum_journal_queued_at))
 		entry->queued_at = DatumGetTimestampTz(VALUE(Anum_journal_queued_at));
 	entry->retried = !ISNULL(Anum_journal_retried);
-	entry->parent = -1;
+	entry->parent = ISNULL(Anum_journal_parent) ? -1 : DatumGetInt32(VALUE(Anum_journal_parent));
+	if (!ISNULL(Anum_journal_iteration))
+		entry->iteration = DatumGetInt64(VALUE(Anum_journal_iteration));
+	if (!ISNULL(Anum_journal_frame_seq))
+	{
+		entry->frame_seq = DatumGetInt32(VALUE(Anum_journal_frame_seq));
+		entry->frame_at = DatumGetTimestampTz(VALUE(Anum_journal_frame_at));
+	}
 	if (!ISNULL(Anum_journal_output))
 		entry->output = DatumGetArrayTypePCopy(VALUE(Anum_journal_output));
 	if (!ISNULL(Anum_journal_error))
@@ -385,52 +374,22 @@ get_first(const Datum *values, const bool *nulls)
 	return entry;
 }
 
-/* Appends n entries that are no more than numbers; outputs_array: their columns, or NULL. */
+/* Gives entries their execution and appends them to a list. */
 static List *
-unpack(const pg_uuid_t *execution_id, TimestampTz start, const int32 *numbers, int n, ArrayType *outputs_array,
-	   List *entries)
+append(List *list, List *entries, const pg_uuid_t *execution_id)
 {
-	Datum	   *outputs = NULL;
-	bool	   *output_nulls = NULL;
-	int			noutputs = 0;
-	int			used = 0;
+	ListCell   *lc;
 
-	if (outputs_array)
-		deconstruct_array(outputs_array, TEXTOID, -1, false, TYPALIGN_INT, &outputs, &output_nulls, &noutputs);
-	for (; n > 0; n--, numbers += ENTRY_NUMBERS)
-	{
-		GoflowNodeRow *entry = palloc0(sizeof(GoflowNodeRow));
-		int			end = numbers[ENTRY_OUTPUTS];
-
-		entry->execution_id = *execution_id;
-		entry->frame = numbers[ENTRY_FRAME];
-		entry->node = (int16) (numbers[ENTRY_NODE] & 0xffff);
-		entry->attempt = (int16) (numbers[ENTRY_NODE] >> 16);
-		entry->state = (char) (numbers[ENTRY_STATE] & 0xff);
-		entry->port = (int16) ((numbers[ENTRY_STATE] >> 8) - 1);
-		entry->seq = numbers[ENTRY_SEQ];
-		entry->duration = numbers[ENTRY_DURATION];
-		entry->started_at = start + numbers[ENTRY_START];
-		entry->finished_at = entry->started_at + entry->duration;
-		if (end < used || end > noutputs)
-			elog(ERROR, "unexpected outputs in the journal");
-		if (end > used)
-			entry->output = goflow_texts_make(outputs + used, output_nulls + used, end - used);
-		used = end;
-		entry->end_seq = -1;
-		entry->parent = -1;
-		ItemPointerSetInvalid(&entry->tid);
-		entries = lappend(entries, entry);
-	}
-	return entries;
+	foreach(lc, entries)
+		((GoflowNodeRow *) lfirst(lc))->execution_id = *execution_id;
+	return list_concat(list, entries);
 }
 
 List *
-goflow_entries_unpack(HeapTuple tuple, TupleDesc tupdesc, List *entries)
+goflow_entries_read(HeapTuple tuple, TupleDesc tupdesc, List *entries)
 {
 	Datum		values[Natts_journal];
 	bool		nulls[Natts_journal];
-	int			place = list_length(entries);
 	GoflowNodeRow *first;
 
 	heap_deform_tuple(tuple, tupdesc, values, nulls);
@@ -438,23 +397,8 @@ goflow_entries_unpack(HeapTuple tuple, TupleDesc tupdesc, List *entries)
 	first->tid = tuple->t_self;
 	entries = lappend(entries, first);
 	if (!ISNULL(Anum_journal_more))
-	{
-		ArrayType  *more = DatumGetArrayTypeP(VALUE(Anum_journal_more));
-
-		if (ARR_NDIM(more) != 1 || ARR_HASNULL(more) || ARR_DIMS(more)[0] % ENTRY_NUMBERS != 0)
-			elog(ERROR, "unexpected entries in the journal");
-		entries = unpack(&first->execution_id, first->started_at, (const int32 *) ARR_DATA_PTR(more),
-						 ARR_DIMS(more)[0] / ENTRY_NUMBERS,
-						 ISNULL(Anum_journal_outputs) ? NULL : DatumGetArrayTypeP(VALUE(Anum_journal_outputs)),
-						 entries);
-	}
-	if (!ISNULL(Anum_journal_facts))
-	{
-		ArrayType  *facts = DatumGetArrayTypeP(VALUE(Anum_journal_facts));
-
-		get_facts((const int32 *) ARR_DATA_PTR(facts), ArrayGetNItems(ARR_NDIM(facts), ARR_DIMS(facts)),
-				  first->started_at, entries, place);
-	}
+		entries = append(entries, goflow_entries_unpack(DatumGetByteaPP(VALUE(Anum_journal_more)), first->started_at),
+						 &first->execution_id);
 	return entries;
 }
 
@@ -472,7 +416,6 @@ room_in(const GoflowExecutionRow *execution)
 	ADD(execution->error);
 	ADD(execution->retried);
 	ADD(execution->assigned);
-	ADD(execution->assigned_values);
 #undef ADD
 	return size < TOAST_TUPLE_THRESHOLD ? TOAST_TUPLE_THRESHOLD - size : 0;
 }
@@ -483,38 +426,17 @@ goflow_entries_keep(GoflowExecutionRow *execution, GoflowWrites *writes, MemoryC
 	List	   *list = writes->rows[GOFLOW_WRITE_NODE];
 	int			end = list_length(list);
 	int			first = goflow_writes_find(writes, GOFLOW_WRITE_NODE, &execution->id);
-	int32		numbers[HEAD_NUMBERS + MAX_ENTRIES * (ENTRY_NUMBERS + MAX_FACTS)];
-	int			n = HEAD_NUMBERS;
-	TimestampTz start;
 	Packer		packer;
 	MemoryContext old;
 
 	if (execution->journal || first == end || end - first > MAX_ENTRIES)
 		return;
-
-	start = ((GoflowNodeRow *) list_nth(list, first))->started_at;
-	for (int i = first + 1; i < end; i++)
-		start = Min(start, ((GoflowNodeRow *) list_nth(list, i))->started_at);
-	begin_packing(&packer, start, Min(room_in(execution), MAX_BYTES));
+	begin_packing(&packer, execution->created_at, room_in(execution));
 	for (int i = first; i < end; i++)
-	{
-		const GoflowNodeRow *entry = list_nth(list, i);
-
-		if (!is_plain(entry, start) || !pack(&packer, entry, i - first))
+		if (!is_plain(list_nth(list, i)) || !pack(&packer, list_nth(list, i)))
 			return;
-	}
-
-	numbers[HEAD_ENTRIES] = packer.n;
-	goflow_halves_put(&numbers[HEAD_START], start);
-	numbers[HEAD_OUTPUTS] = 0;
-	memcpy(numbers + n, packer.numbers, packer.n * ENTRY_NUMBERS * sizeof(int32));
-	n += packer.n * ENTRY_NUMBERS;
-	memcpy(numbers + n, packer.facts, packer.nfacts * sizeof(int32));
-	n += packer.nfacts;
 	old = MemoryContextSwitchTo(context);
-	execution->journal = goflow_ints_make(numbers, n);
-	if (packer.noutputs > 0)
-		execution->journal_outputs = goflow_texts_make(packer.outputs, packer.output_nulls, packer.noutputs);
+	execution->journal = goflow_pack_make(packer.bytes, &packer.pack);
 	MemoryContextSwitchTo(old);
 	writes->rows[GOFLOW_WRITE_NODE] = list_truncate(list, first);
 }
@@ -522,23 +444,7 @@ goflow_entries_keep(GoflowExecutionRow *execution, GoflowWrites *writes, MemoryC
 List *
 goflow_entries_kept(const GoflowExecutionRow *execution)
 {
-	const int32 *numbers;
-	int			nnumbers;
-	int64		nentries;
-	TimestampTz start;
-	List	   *entries;
-
 	if (execution->journal == NULL)
 		return NIL;
-	numbers = (const int32 *) ARR_DATA_PTR(execution->journal);
-	nnumbers = ArrayGetNItems(ARR_NDIM(execution->journal), ARR_DIMS(execution->journal));
-	nentries = nnumbers < HEAD_NUMBERS ? -1 : numbers[HEAD_ENTRIES];
-	if (ARR_HASNULL(execution->journal) || nentries < 0 || HEAD_NUMBERS + nentries * ENTRY_NUMBERS > nnumbers)
-		elog(ERROR, "unexpected entries in an execution");
-	start = goflow_halves_get(&numbers[HEAD_START]);
-	numbers += HEAD_NUMBERS;
-	nnumbers -= HEAD_NUMBERS;
-	entries = unpack(&execution->id, start, numbers, (int) nentries, execution->journal_outputs, NIL);
-	get_facts(numbers + nentries * ENTRY_NUMBERS, nnumbers - (int) nentries * ENTRY_NUMBERS, start, entries, 0);
-	return entries;
+	return append(NIL, goflow_entries_unpack(execution->journal, execution->created_at), &execution->id);
 }

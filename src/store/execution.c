@@ -118,14 +118,9 @@ read_row(HeapTuple tuple, TupleDesc tupdesc)
 		*row->root = *DatumGetUUIDP(VALUE(Anum_execution_root));
 	}
 	if (!ISNULL(Anum_execution_assigned))
-	{
-		row->assigned = DatumGetArrayTypePCopy(VALUE(Anum_execution_assigned));
-		row->assigned_values = DatumGetArrayTypePCopy(VALUE(Anum_execution_assigned_values));
-	}
+		row->assigned = DatumGetByteaPCopy(VALUE(Anum_execution_assigned));
 	if (!ISNULL(Anum_execution_journal))
-		row->journal = DatumGetArrayTypePCopy(VALUE(Anum_execution_journal));
-	if (!ISNULL(Anum_execution_journal_outputs))
-		row->journal_outputs = DatumGetArrayTypePCopy(VALUE(Anum_execution_journal_outputs));
+		row->journal = DatumGetByteaPCopy(VALUE(Anum_execution_journal));
 	return row;
 }
 
@@ -338,11 +333,7 @@ to_values(GoflowExecutionRow *row, Datum *values, bool *nulls)
 	SET_OR_NULL(Anum_execution_retried, row->retried != NULL, PointerGetDatum(row->retried));
 	SET_OR_NULL(Anum_execution_root, row->root != NULL, UUIDPGetDatum(row->root));
 	SET_OR_NULL(Anum_execution_assigned, row->assigned != NULL, PointerGetDatum(row->assigned));
-	SET_OR_NULL(Anum_execution_assigned_values, row->assigned_values != NULL,
-				PointerGetDatum(row->assigned_values));
 	SET_OR_NULL(Anum_execution_journal, row->journal != NULL, PointerGetDatum(row->journal));
-	SET_OR_NULL(Anum_execution_journal_outputs, row->journal_outputs != NULL,
-				PointerGetDatum(row->journal_outputs));
 }
 
 void

@@ -470,7 +470,7 @@ read_journal(int nkeys, const Datum *keys, List *rows)
 	while (HeapTupleIsValid(tuple = goflow_scan_next(&scan)))
 	{
 		CHECK_FOR_INTERRUPTS();
-		rows = goflow_entries_unpack(tuple, RelationGetDescr(scan.rel), rows);
+		rows = goflow_entries_read(tuple, RelationGetDescr(scan.rel), rows);
 	}
 	goflow_scan_end(&scan);
 	return rows;
@@ -519,7 +519,7 @@ goflow_journal_each(const GoflowExecutionRow *row, void (*each) (const GoflowNod
 		CHECK_FOR_INTERRUPTS();
 		MemoryContextReset(context);
 		MemoryContextSwitchTo(context);
-		rows = goflow_entries_unpack(tuple, RelationGetDescr(scan.rel), NIL);
+		rows = goflow_entries_read(tuple, RelationGetDescr(scan.rel), NIL);
 		MemoryContextSwitchTo(old);
 		foreach(lc, rows)
 			each(lfirst(lc), arg);

@@ -148,10 +148,8 @@ typedef struct GoflowExecutionRow
 	int32		retry_seq;		/* of the last event before its last retry; 0: none */
 	ArrayType  *retried;		/* smallint[]: nodes whose journal up to it does not count; or NULL */
 	pg_uuid_t  *root;			/* of a child: the one at the top, which nobody's node started; or NULL */
-	ArrayType  *assigned;		/* assignments of its first transaction (variable.c), or NULL */
-	ArrayType  *assigned_values;
-	ArrayType  *journal;		/* entries of its first transaction (entry.c), or NULL */
-	ArrayType  *journal_outputs;	/* or NULL */
+	bytea	   *assigned;		/* assignments of its first transaction (variable.c), or NULL */
+	bytea	   *journal;		/* entries of its first transaction (entry.c), or NULL */
 	bool		stored;			/* has a row, at tid, */
 	bool		stored_finished;	/* which is in goflow.finished */
 	ItemPointerData tid;
@@ -427,6 +425,9 @@ extern void goflow_writes_flush(GoflowWrites *writes, void (*stored) (GoflowFram
  * into its row (in memory of the context), if they fit.
  */
 extern void goflow_entries_keep(GoflowExecutionRow *execution, GoflowWrites *writes, MemoryContext context);
+
+/* Packed entries, without their execution; moments begin with start.  GoflowNodeRow *, in the current context. */
+extern List *goflow_entries_unpack(const bytea *packed, TimestampTz start);
 
 /* The journal of one execution, in no order; allocated in the current context. */
 extern List *goflow_journal_read(const GoflowExecutionRow *row);	/* GoflowNodeRow * */

@@ -48,10 +48,8 @@ enum
 	Anum_execution_retried,
 	Anum_execution_root,
 	Anum_execution_assigned,
-	Anum_execution_assigned_values,
 	Anum_execution_journal,
-	Anum_execution_journal_outputs,
-	Natts_execution = Anum_execution_journal_outputs
+	Natts_execution = Anum_execution_journal
 };
 
 enum
@@ -78,10 +76,12 @@ enum
 	Anum_journal_retried,
 	Anum_journal_output,
 	Anum_journal_error,
+	Anum_journal_parent,
+	Anum_journal_iteration,
+	Anum_journal_frame_seq,
+	Anum_journal_frame_at,
 	Anum_journal_more,
-	Anum_journal_outputs,
-	Anum_journal_facts,
-	Natts_journal = Anum_journal_facts
+	Natts_journal = Anum_journal_more
 };
 
 enum
@@ -372,22 +372,7 @@ extern void goflow_rows_delete(const char *table, List *rows, Size offset);
 
 /* ---- entry.c: rows of the journal ---- */
 
-/* A number of 64 bits that stands as two in an int[]: low, high. */
-static inline void
-goflow_halves_put(int32 *halves, int64 number)
-{
-	halves[0] = (int32) number;
-	halves[1] = (int32) (number >> 32);
-}
-
-static inline int64
-goflow_halves_get(const int32 *halves)
-{
-	return (int64) ((uint64) (uint32) halves[0] | (uint64) (uint32) halves[1] << 32);
-}
-
-/* One-dimensional arrays, int[] without NULLs and text[]. */
-extern ArrayType *goflow_ints_make(const int32 *numbers, int n);
+/* A one-dimensional array. */
 extern ArrayType *goflow_texts_make(const Datum *values, const bool *nulls, int n);
 
 /* Puts as many entries as belong into one row into values; returns how many. */
@@ -395,7 +380,7 @@ extern int	goflow_entries_pack(struct GoflowNodeRow **entries, int nentries, Dat
 								bool *nulls);
 
 /* Adds the entries of a row to a list of GoflowNodeRow *, in the current context. */
-extern List *goflow_entries_unpack(HeapTuple tuple, TupleDesc tupdesc, List *entries);
+extern List *goflow_entries_read(HeapTuple tuple, TupleDesc tupdesc, List *entries);
 
 /* The entries in an execution's own row; GoflowNodeRow *, in the current context. */
 extern List *goflow_entries_kept(const struct GoflowExecutionRow *execution);

@@ -7,9 +7,8 @@
  * But a row and its index tuple cost more than the node that assigns, and most
  * executions end in the transaction that begins them.  So the assignments of
  * that transaction, as far as there are few, stand in the execution's own row,
- * which it writes in any case: "assigned" has the moment of the first one (two
- * numbers) and four numbers for each, "assigned_values" their values.  They are
- * older than all that have rows, and few enough to be looked through.
+ * which it writes in any case: in "assigned".  They are older than all that have
+ * rows, and few enough to be looked through.
  */
 #include "postgres.h"
 
@@ -23,76 +22,52 @@
 #include "utils/builtins.h"
 #include "utils/rel.h"
 
+#include "store/pack.h"
 #include "store/store.h"
 
-/* Of an assignment in "assigned". */
-enum
-{
-	ASSIGNED_VARIABLE,			/* and the node, shifted by 16; -1: its first value */
-	ASSIGNED_FRAME,
-	ASSIGNED_SEQ,
-	ASSIGNED_AT,				/* microseconds after the first one */
-	ASSIGNED_NUMBERS
-};
-
-#define ASSIGNED_HEAD 2			/* the moment of the first one: low and high half */
 #define MAX_ASSIGNED 32
-#define MAX_ASSIGNED_BYTES 500
+#define MAX_BYTES 500
+#define ASSIGNED_NUMBERS 6		/* of an assignment; that of its value, too */
 
 /* ---- in the execution's row ---- */
 
-/* How many of these assignments, in order, fit into a row. */
-static int
-count_that_fit(GoflowVariableRow *const *rows, int nrows)
-{
-	Size		bytes = 0;
-	int			n;
-
-	for (n = 0; n < Min(nrows, MAX_ASSIGNED); n++)
-	{
-		int64		after = rows[n]->assigned_at - rows[0]->assigned_at;
-
-		bytes += rows[n]->value ? VARSIZE_ANY(rows[n]->value) : 0;
-		if (bytes > MAX_ASSIGNED_BYTES || after != (int32) after)
-			break;
-	}
-	return n;
-}
-
+/*
+ * "assigned" has for each assignment, packed (pack.h): the variable, the node, the
+ * frame, then as differences to the assignment before the number and the moment,
+ * then the value.  The first moment counts from the execution's created_at.
+ */
 void
 goflow_variables_keep(GoflowExecutionRow *execution, GoflowWrites *writes, MemoryContext context)
 {
 	List	   *list = writes->rows[GOFLOW_WRITE_VARIABLE];
 	int			end = list_length(list);
 	int			first = goflow_writes_find(writes, GOFLOW_WRITE_VARIABLE, &execution->id);
-	GoflowVariableRow *rows[MAX_ASSIGNED];
-	int32		numbers[ASSIGNED_HEAD + MAX_ASSIGNED * ASSIGNED_NUMBERS];
-	Datum		values[MAX_ASSIGNED];
-	bool		nulls[MAX_ASSIGNED];
+	uint8		bytes[MAX_BYTES];
+	GoflowPack	pack = {.at = bytes, .end = bytes + MAX_BYTES};
+	int32		seq = 0;
+	TimestampTz moment = execution->created_at;
 	MemoryContext old;
 	int			n;
 
 	for (n = 0; n < Min(end - first, MAX_ASSIGNED); n++)
-		rows[n] = list_nth(list, first + n);
-	n = count_that_fit(rows, n);
+	{
+		const GoflowVariableRow *row = list_nth(list, first + n);
+
+		if (!goflow_pack_has_room(&pack, ASSIGNED_NUMBERS, row->value ? VARSIZE_ANY_EXHDR(row->value) : 0))
+			break;
+		goflow_pack_number(&pack, row->variable);
+		goflow_pack_number(&pack, row->node);
+		goflow_pack_number(&pack, row->frame);
+		goflow_pack_number(&pack, (int64) row->seq - seq);
+		goflow_pack_number(&pack, row->assigned_at - moment);
+		goflow_pack_text(&pack, row->value);
+		seq = row->seq;
+		moment = row->assigned_at;
+	}
 	if (n == 0)
 		return;
-
-	goflow_halves_put(numbers, rows[0]->assigned_at);
-	for (int i = 0; i < n; i++)
-	{
-		int32	   *assigned = &numbers[ASSIGNED_HEAD + i * ASSIGNED_NUMBERS];
-
-		assigned[ASSIGNED_VARIABLE] = (uint16) rows[i]->variable | (int32) rows[i]->node << 16;
-		assigned[ASSIGNED_FRAME] = rows[i]->frame;
-		assigned[ASSIGNED_SEQ] = rows[i]->seq;
-		assigned[ASSIGNED_AT] = (int32) (rows[i]->assigned_at - rows[0]->assigned_at);
-		values[i] = PointerGetDatum(rows[i]->value);
-		nulls[i] = rows[i]->value == NULL;
-	}
 	old = MemoryContextSwitchTo(context);
-	execution->assigned = goflow_ints_make(numbers, ASSIGNED_HEAD + n * ASSIGNED_NUMBERS);
-	execution->assigned_values = goflow_texts_make(values, nulls, n);
+	execution->assigned = goflow_pack_make(bytes, &pack);
 	MemoryContextSwitchTo(old);
 
 	for (int i = first; i < end - n; i++)
@@ -105,32 +80,24 @@ static List *
 kept_in(const GoflowExecutionRow *execution)
 {
 	List	   *rows = NIL;
-	const int32 *numbers;
-	Datum	   *values;
-	bool	   *nulls;
-	int			n;
-	TimestampTz first;
+	GoflowUnpack unpack;
+	int32		seq = 0;
+	TimestampTz moment = execution->created_at;
 
 	if (execution->assigned == NULL)
 		return NIL;
-	deconstruct_array(execution->assigned_values, TEXTOID, -1, false, TYPALIGN_INT, &values, &nulls, &n);
-	if (ARR_NDIM(execution->assigned) != 1 || ARR_HASNULL(execution->assigned) ||
-		ARR_DIMS(execution->assigned)[0] != ASSIGNED_HEAD + n * ASSIGNED_NUMBERS)
-		elog(ERROR, "unexpected assignments in an execution");
-	numbers = (const int32 *) ARR_DATA_PTR(execution->assigned);
-	first = goflow_halves_get(numbers);
-	for (int i = 0; i < n; i++)
+	unpack = goflow_unpack_begin(execution->assigned);
+	while (!goflow_unpack_is_done(&unpack))
 	{
-		const int32 *assigned = &numbers[ASSIGNED_HEAD + i * ASSIGNED_NUMBERS];
 		GoflowVariableRow *row = palloc0(sizeof(GoflowVariableRow));
 
 		row->execution_id = execution->id;
-		row->variable = (int16) (assigned[ASSIGNED_VARIABLE] & 0xffff);
-		row->node = (int16) (assigned[ASSIGNED_VARIABLE] >> 16);
-		row->frame = assigned[ASSIGNED_FRAME];
-		row->seq = assigned[ASSIGNED_SEQ];
-		row->assigned_at = first + assigned[ASSIGNED_AT];
-		row->value = nulls[i] ? NULL : DatumGetTextP(values[i]);
+		row->variable = (int16) goflow_unpack_number(&unpack);
+		row->node = (int16) goflow_unpack_number(&unpack);
+		row->frame = (int32) goflow_unpack_number(&unpack);
+		row->seq = seq += (int32) goflow_unpack_number(&unpack);
+		row->assigned_at = moment += goflow_unpack_number(&unpack);
+		row->value = goflow_unpack_text(&unpack);
 		rows = lappend(rows, row);
 	}
 	return rows;
