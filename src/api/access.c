@@ -38,7 +38,7 @@ PG_FUNCTION_INFO_V1(goflow_reassign);
 /* What GRANT and REVOKE are about, one row each. */
 static const char user_objects[] =
 "SELECT 'USAGE ON SCHEMA goflow'"
-" UNION ALL SELECT pg_catalog.format('EXECUTE ON FUNCTION %s', p.oid::pg_catalog.regprocedure)"
+" UNION ALL SELECT pg_catalog.format('EXECUTE ON ROUTINE %s', p.oid::pg_catalog.regprocedure)"
 " FROM pg_catalog.pg_proc p WHERE p.pronamespace = 'goflow'::pg_catalog.regnamespace"
 " AND p.proname NOT IN (" ADMIN_FUNCTIONS ", " OWNER_FUNCTIONS ")"
 " UNION ALL SELECT pg_catalog.format('SELECT ON TABLE %s', c.oid::pg_catalog.regclass)"

@@ -9,6 +9,9 @@
 #include "live/live.h"
 #include "store/store.h"
 
+/* May the current user see and steer executions of this role? */
+extern bool goflow_api_may_see(Oid run_as);
+
 /* The row of an execution that the current user may see; else ERRCODE_GOFLOW_UNKNOWN_EXECUTION. */
 extern GoflowExecutionRow *goflow_api_execution(const pg_uuid_t *id);
 
@@ -29,6 +32,10 @@ extern List *goflow_api_entries(GoflowExecutionRow *row);
 
 /* Refuses to wait in a node, and for what goes on only when this transaction has committed. */
 extern void goflow_api_require_waiting(const pg_uuid_t *id);
+extern void goflow_api_refuse_to_wait_in_node(void);
+
+/* Waits for its end, or until then; DT_NOEND: for ever. */
+extern GoflowExecutionRow *goflow_api_wait(const pg_uuid_t *id, TimestampTz deadline);
 
 /* When a timeout that begins now is over; NULL: never (DT_NOEND). */
 extern TimestampTz goflow_api_deadline(const Interval *timeout);

@@ -40,11 +40,16 @@ raise_unknown(const pg_uuid_t *id)
  * An execution is seen and steered by its role, that role's members, and
  * administrators of goflow; to others it does not exist.
  */
+bool
+goflow_api_may_see(Oid run_as)
+{
+	return has_privs_of_role(GetUserId(), run_as) || goflow_is_admin(GetUserId());
+}
+
 static GoflowExecutionRow *
 check_execution(const pg_uuid_t *id, GoflowExecutionRow *row)
 {
-	if (row == NULL ||
-		!(has_privs_of_role(GetUserId(), row->run_as) || goflow_is_admin(GetUserId())))
+	if (row == NULL || !goflow_api_may_see(row->run_as))
 		raise_unknown(id);
 	return row;
 }
@@ -112,17 +117,22 @@ goflow_api_deadline(const Interval *timeout)
 }
 
 void
-goflow_api_require_waiting(const pg_uuid_t *id)
+goflow_api_refuse_to_wait_in_node(void)
 {
-	GoflowExecutionRow *row;
-	bool		is_over;
-
 	if (goflow_in_worker())
 		ereport(ERROR,
 				(errcode(ERRCODE_GOFLOW_INVALID_STATE),
 				 errmsg("a node cannot wait for an execution"),
 				 errhint("It would hold its worker, which the execution may need.")));
+}
 
+void
+goflow_api_require_waiting(const pg_uuid_t *id)
+{
+	GoflowExecutionRow *row;
+	bool		is_over;
+
+	goflow_api_refuse_to_wait_in_node();
 	row = goflow_api_execution_over(id, &is_over);
 	if (row->is_uncommitted && goflow_execution_is_finished(row->state) && !is_over)
 		ereport(ERROR,
@@ -138,26 +148,12 @@ goflow_api_require_waiting(const pg_uuid_t *id)
 				 errhint("Commit first, or use goflow.run().")));
 }
 
-/*
- * wait(execution uuid, timeout interval) returns text
- *
- * Returns the state when the execution has finished, or the state of the
- * moment when the timeout came first.  Every look is with a fresh snapshot, so
- * it works in a REPEATABLE READ transaction, too.
- */
-Datum
-goflow_wait(PG_FUNCTION_ARGS)
+/* Every look is with a fresh snapshot, so it works in a REPEATABLE READ transaction, too. */
+GoflowExecutionRow *
+goflow_api_wait(const pg_uuid_t *id, TimestampTz deadline)
 {
-	pg_uuid_t  *id;
-	TimestampTz deadline;
 	GoflowExecutionRow *row;
 	bool		is_over;
-
-	if (PG_ARGISNULL(0))
-		PG_RETURN_NULL();
-	id = PG_GETARG_UUID_P(0);
-	deadline = goflow_api_deadline(PG_ARGISNULL(1) ? NULL : PG_GETARG_INTERVAL_P(1));
-	goflow_api_require_waiting(id);
 
 	for (;;)
 	{
@@ -181,7 +177,27 @@ goflow_wait(PG_FUNCTION_ARGS)
 		CHECK_FOR_INTERRUPTS();
 	}
 	goflow_waiter_end();
-	PG_RETURN_TEXT_P(cstring_to_text(goflow_state_name(row->state)));
+	return row;
+}
+
+/*
+ * wait(execution uuid, timeout interval) returns text
+ *
+ * Returns the state when the execution has finished, or the state of the
+ * moment when the timeout came first.
+ */
+Datum
+goflow_wait(PG_FUNCTION_ARGS)
+{
+	pg_uuid_t  *id;
+	TimestampTz deadline;
+
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	id = PG_GETARG_UUID_P(0);
+	deadline = goflow_api_deadline(PG_ARGISNULL(1) ? NULL : PG_GETARG_INTERVAL_P(1));
+	goflow_api_require_waiting(id);
+	PG_RETURN_TEXT_P(cstring_to_text(goflow_state_name(goflow_api_wait(id, deadline)->state)));
 }
 
 /*

@@ -1,13 +1,15 @@
 /*
  * start.c
- *		start(), start_many() and run().
+ *		start(), start_and_wait(), start_many() and run().
  */
 #include "postgres.h"
 
 #include "api/api.h"
 
+#include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -20,6 +22,7 @@
 #include "engine/engine.h"
 
 PG_FUNCTION_INFO_V1(goflow_start);
+PG_FUNCTION_INFO_V1(goflow_start_and_wait);
 PG_FUNCTION_INFO_V1(goflow_start_many);
 PG_FUNCTION_INFO_V1(goflow_run);
 
@@ -164,6 +167,25 @@ start_all(GoflowExecutionRow *rows, int n)
 	CommandCounterIncrement();	/* for others in the same statement: cancel(start(…)) */
 }
 
+/* The execution that the arguments of start() ask for; with a key, one that is there already. */
+static pg_uuid_t
+start_one(FunctionCallInfo fcinfo, Request *request)
+{
+	GoflowExecutionRow row = {0};
+	pg_uuid_t	id;
+	int			level = NewGUCNestLevel();
+
+	goflow_settings_apply(&request->definition->settings);
+	fill_row(&row, request, PG_ARGISNULL(1) ? empty_object() : PG_GETARG_JSONB_P(1));
+	AtEOXact_GUC(true, level);
+	id = row.id;
+	if (PG_ARGISNULL(2) ||
+		goflow_start_key_insert(request->definition->name, request->run_as,
+								text_to_cstring(PG_GETARG_TEXT_PP(2)), &id))
+		start_all(&row, 1);
+	return id;
+}
+
 /*
  * start(workflow text, input jsonb, key text, priority int, entry text,
  *		 version int) returns uuid
@@ -176,24 +198,77 @@ Datum
 goflow_start(PG_FUNCTION_ARGS)
 {
 	Request		request;
-	GoflowExecutionRow row = {0};
 	pg_uuid_t  *id = palloc(sizeof(pg_uuid_t));
-	int			level;
 
 	refuse_if_impossible("goflow.start()");
 	prepare_request(fcinfo, &request, 3, 4, 5, false);
-	level = NewGUCNestLevel();
-	goflow_settings_apply(&request.definition->settings);
-	fill_row(&row, &request, PG_ARGISNULL(1) ? empty_object() : PG_GETARG_JSONB_P(1));
-	AtEOXact_GUC(true, level);
-	*id = row.id;
-
-	if (!PG_ARGISNULL(2) &&
-		!goflow_start_key_insert(request.definition->name, request.run_as,
-								 text_to_cstring(PG_GETARG_TEXT_PP(2)), id))
-		PG_RETURN_UUID_P(id);
-	start_all(&row, 1);
+	*id = start_one(fcinfo, &request);
 	PG_RETURN_UUID_P(id);
+}
+
+static bool
+is_atomic(FunctionCallInfo fcinfo)
+{
+	return fcinfo->context == NULL || !IsA(fcinfo->context, CallContext) ||
+		castNode(CallContext, fcinfo->context)->atomic;
+}
+
+/*
+ * start_and_wait(workflow text, input jsonb, key text, priority int, entry text,
+ *				  version int, timeout interval, INOUT execution uuid,
+ *				  INOUT state text, INOUT output jsonb, INOUT error jsonb)
+ *
+ * A procedure: start(), a commit and wait() in one call.  What the last four are
+ * given does not matter.  Errors: those of start(), 2D000 in a transaction that
+ * is not its own, WF105 in a node, 42501 if the caller could not see the
+ * execution.
+ */
+Datum
+goflow_start_and_wait(PG_FUNCTION_ARGS)
+{
+	Request		request;
+	TimestampTz deadline = goflow_api_deadline(PG_ARGISNULL(6) ? NULL : PG_GETARG_INTERVAL_P(6));
+	pg_uuid_t	id;
+	GoflowExecutionRow *row;
+	TupleDesc	tupdesc;
+	Datum		values[4];
+	bool		nulls[4];
+
+	refuse_if_impossible("goflow.start_and_wait()");
+	goflow_api_refuse_to_wait_in_node();
+	if (is_atomic(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
+				 errmsg("goflow.start_and_wait() cannot be called in a transaction block or a function"),
+				 errdetail("It commits, for the execution to begin."),
+				 errhint("Use goflow.run(), or goflow.start(), COMMIT and goflow.wait().")));
+	prepare_request(fcinfo, &request, 3, 4, 5, false);
+	if (!goflow_api_may_see(request.run_as))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to wait for an execution of role \"%s\"",
+						GetUserNameFromId(request.run_as, false)),
+				 errhint("Use goflow.start().")));
+
+	id = start_one(fcinfo, &request);
+	SPI_connect_ext(SPI_OPT_NONATOMIC);
+	goflow_early_put_off();
+	SPI_commit();
+	SPI_finish();
+
+	row = goflow_api_wait(&id, deadline);
+	goflow_early_catch_up();
+
+	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	values[0] = UUIDPGetDatum(&id);
+	values[1] = CStringGetTextDatum(goflow_state_name(row->state));
+	values[2] = JsonbPGetDatum(row->output);
+	values[3] = JsonbPGetDatum(row->error);
+	nulls[0] = nulls[1] = false;
+	nulls[2] = row->output == NULL;
+	nulls[3] = row->error == NULL;
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls)));
 }
 
 /*

@@ -26,6 +26,15 @@ RETURNS text AS 'MODULE_PATHNAME', 'goflow_wait' LANGUAGE C VOLATILE PARALLEL UN
 COMMENT ON FUNCTION goflow.wait(uuid, interval) IS
 'Waits until an execution has finished, and returns its state; after the timeout, the state at that moment.';
 
+CREATE PROCEDURE goflow.start_and_wait(
+	workflow text, input jsonb DEFAULT '{}', key text DEFAULT NULL,
+	priority int DEFAULT NULL, entry text DEFAULT NULL, version int DEFAULT NULL, timeout interval DEFAULT NULL,
+	INOUT execution uuid DEFAULT NULL, INOUT state text DEFAULT NULL, INOUT output jsonb DEFAULT NULL,
+	INOUT error jsonb DEFAULT NULL)
+AS 'MODULE_PATHNAME', 'goflow_start_and_wait' LANGUAGE C;
+COMMENT ON PROCEDURE goflow.start_and_wait(text, jsonb, text, int, text, int, interval, uuid, text, jsonb, jsonb) IS
+'Starts an execution, commits, and waits until it has finished; after the timeout, what it is at that moment.';
+
 CREATE FUNCTION goflow.result(execution uuid)
 RETURNS jsonb AS 'MODULE_PATHNAME', 'goflow_result' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION goflow.result(uuid) IS

@@ -1,7 +1,7 @@
 -- Nobody but the extension's owner may do anything until granted.
 
 REVOKE ALL ON SCHEMA goflow FROM PUBLIC;
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA goflow FROM PUBLIC;
+REVOKE ALL ON ALL ROUTINES IN SCHEMA goflow FROM PUBLIC;
 REVOKE ALL ON ALL TABLES IN SCHEMA goflow FROM PUBLIC;
 
 CREATE FUNCTION goflow.grant_usage(role regrole) RETURNS void

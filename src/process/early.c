@@ -10,7 +10,9 @@
  *
  * So such a commit turns the server's order around: it is written, seen by
  * others and told to the worker (wake.c), and then flushed, before the client
- * gets its answer.  The answer means what it always means.
+ * gets its answer.  The answer means what it always means.  Who is answered only
+ * when the execution has ended (start_and_wait()) need not flush it at all: the
+ * commit of the end does.
  *
  * Others may see rows a moment before a crash can take them no more, and might
  * tell somebody outside.  So it is done only where nothing but executions can
@@ -35,6 +37,10 @@ static XLogRecPtr written = InvalidXLogRecPtr;
 
 static bool is_alone = false;	/* between begin and end */
 static bool must_flush = false;	/* after the commit */
+
+/* Of the commit to come: nobody is answered before goflow_early_catch_up(). */
+static bool puts_off = false;
+static XLogRecPtr put_off = InvalidXLogRecPtr;	/* up to where the log is to be flushed then */
 
 /* Has nobody but start() written in this transaction? */
 void
@@ -67,19 +73,35 @@ goflow_early_before_commit(void)
 	must_flush = true;
 }
 
+void
+goflow_early_put_off(void)
+{
+	puts_off = true;
+}
+
+void
+goflow_early_catch_up(void)
+{
+	if (put_off != InvalidXLogRecPtr)
+		XLogFlush(put_off);
+	put_off = InvalidXLogRecPtr;
+}
+
 /* The transaction has not committed. */
 void
 goflow_early_forget(void)
 {
 	written = InvalidXLogRecPtr;
-	must_flush = false;
+	must_flush = puts_off = false;
 }
 
 /* It has, and the worker has been told.  What can fail here is a PANIC, as in the server's own commit. */
 void
 goflow_early_flush(void)
 {
-	if (must_flush)
+	if (must_flush && puts_off)
+		put_off = XactLastCommitEnd;
+	else if (must_flush)
 	{
 		START_CRIT_SECTION();
 		XLogFlush(XactLastCommitEnd);

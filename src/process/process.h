@@ -79,6 +79,13 @@ extern void goflow_wake_database(void);
 extern void goflow_early_begin(void);
 extern void goflow_early_end(void);
 
+/*
+ * The next commit, if it is such a one, need not be flushed before catch_up():
+ * the caller answers nobody in between.
+ */
+extern void goflow_early_put_off(void);
+extern void goflow_early_catch_up(void);
+
 /* ---- queue.c, for a worker: its own pool is (MyDatabaseId, its role) ---- */
 
 /*

@@ -89,10 +89,10 @@ sub stage
 	return join '', map { "SELECT goflow.define('fuzz_$_', " . quote($json->encode($definitions[$_])) . "::jsonb);\n" } 0 .. $#definitions;
 }
 
-# All functions with their types, the internal ones, too: rows "name|types|needed|variadic".
+# All functions with their types, the internal ones, too: rows "name|types|needed|variadic|kind".
 our $functions = q{
 	SELECT p.proname || '|' || coalesce((SELECT string_agg(t::regtype::text, ',' ORDER BY o) FROM unnest(p.proargtypes) WITH ORDINALITY u(t, o)), '')
-		|| '|' || (p.pronargs - p.pronargdefaults) || '|' || (p.provariadic <> 0)
+		|| '|' || (p.pronargs - p.pronargdefaults) || '|' || (p.provariadic <> 0) || '|' || p.prokind::text
 	FROM pg_proc p WHERE pronamespace = 'goflow'::regnamespace
 	ORDER BY 1};
 
@@ -100,13 +100,13 @@ our $functions = q{
 sub call
 {
 	my ($function) = @_;
-	my ($name, $types, $needed, $is_variadic) = split /\|/, $function;
+	my ($name, $types, $needed, $is_variadic, $kind) = split /\|/, $function;
 	my @types = split /,/, $types;
 	my $n = $needed + int(rand(@types - $needed + 1));
 	my @arguments = map { argument($_) } @types[ 0 .. $n - 1 ];
 
 	$arguments[-1] = "VARIADIC $arguments[-1]" if $is_variadic eq 'true' && $n == @types;
-	return "SELECT * FROM goflow.\"$name\"(" . join(', ', @arguments) . ')';
+	return ($kind eq 'p' ? 'CALL' : 'SELECT * FROM') . " goflow.\"$name\"(" . join(', ', @arguments) . ')';
 }
 
 # What can be done to goflow's objects without its functions.

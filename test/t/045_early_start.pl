@@ -1,5 +1,6 @@
 # Executions that begin while the commit that started them is flushed: which
-# commits are seen before, that none is answered before, and what a crash leaves.
+# commits are seen before, that none is answered before, and what a crash leaves;
+# and start_and_wait(), which has the end flushed alone.
 use strict;
 use warnings;
 
@@ -149,6 +150,27 @@ is(executions(), $before, 'and has started nothing');
 is(query($node, $start), 't', 'the next one goes on');
 all_is_well('after a commit that failed');
 
+# ---- who waits for the end has one flush to wait for, that of the end ----
+
+my $call = "CALL goflow.start_and_wait('one')";
+my $works = "FROM pg_stat_activity WHERE backend_type = 'goflow worker' AND $flushes";
+for my $case ([ $call, 1 ], [ "SET goflow.early_start = off; $call", 0 ], [ "CALL goflow.start_and_wait('one', key => 'w')", 0 ])
+{
+	my ($sql, $early) = @$case;
+
+	hold_flushes();
+	$session = begin_session($sql);
+	ok(wait_for($node, 'SELECT EXISTS (SELECT ' . ($early ? $works : "$held AND $flushes") . ')'), "the disk: $sql");
+	is(query($node, "SELECT count(*) $held AND $flushes"), 1 - $early, $early ? 'who called does not wait for it' : 'who called waits for it');
+	is(query($node, "SELECT count(*) $held AND state = 'active'"), 1, 'and has no answer');
+	like(end_session($session), qr/\|completed\|\|$/, 'he has it when the end is on disk');
+}
+hold_flushes();
+$session = begin_session("SET goflow.early_start = on; CALL goflow.start_and_wait('one', timeout => '0')");
+ok(wait_for($node, "SELECT EXISTS (SELECT $held AND $flushes)"), 'who is answered before the end waits for the disk');
+like(end_session($session), qr/\|(queued|running|completed)\|\|$/, 'the state of the moment');
+all_is_well('start_and_wait()');
+
 # ---- who commits is terminated, or killed ----
 
 $session = begin_held($start);
@@ -167,6 +189,22 @@ for my $victim ("SELECT pid $held", "SELECT pid FROM pg_stat_activity WHERE back
 	ok(wait_for($node, "SELECT pid <> $launcher FROM pg_stat_activity WHERE backend_type = 'goflow launcher'"), 'the server is back');
 	end_session($session);
 	all_is_well('killed');
+}
+
+# ---- a crash takes all of what nobody was told, or nothing ----
+
+{
+	my ($launcher) = processes($node, 'launcher');
+
+	hold_flushes();
+	$session = begin_session($call);
+	ok(wait_for($node, "SELECT EXISTS (SELECT $works)"), 'its end is not on disk');
+	kill('KILL', query($node, "SELECT pid $held"));
+	release_flushes();
+	ok(wait_for($node, "SELECT pid <> $launcher FROM pg_stat_activity WHERE backend_type = 'goflow launcher'"), 'the server is back');
+	end_session($session);
+	is(${ $session->{out} }, '', 'nobody was answered');
+	all_is_well('killed in start_and_wait()');
 }
 
 $node->stop;
