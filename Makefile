@@ -31,6 +31,12 @@ EXTRA_CLEAN = build log results output_iso tmp_check tmp_check_iso
 PG_CPPFLAGS = -I$(srcdir)/src
 PG_CFLAGS = -Wall -Wextra -Werror -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
 
+# Calls within the library are direct ones, as with the hidden symbols that PostgreSQL 16 and later build extensions with.
+ifeq ($(shell uname -s),Linux)
+PG_CFLAGS += -fno-semantic-interposition
+SHLIB_LINK += -Wl,-Bsymbolic-functions
+endif
+
 # Tests are found by their place.  sql/init.sql creates the extension and runs first.
 REGRESS := init $(filter-out init,$(sort $(basename $(notdir $(wildcard sql/*.sql)))))
 REGRESS_OPTS = --inputdir=.
