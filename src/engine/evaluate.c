@@ -46,6 +46,7 @@
 typedef struct GoflowPlan
 {
 	SPIPlanPtr	spi;
+	CachedPlanSource *source;	/* of spi, if it has but one; else NULL */
 	GoflowInsert *insert;		/* of a statement (insert.c) */
 	MemoryContextCallback at_end;	/* of the definition */
 	bool		is_checked;		/* is_simple and is_fast are known */
@@ -67,7 +68,10 @@ typedef struct GoflowPlan
 	ExprState  *cast;			/* from the result's type to the target; NULL: none needed */
 	bool		cast_ready;
 	bool		is_cast_pure;
-	bool		is_pure;		/* known after the first evaluation */
+	bool		is_pure;		/* known after the first evaluation, and then: */
+	bool		is_by_value;	/* its result, */
+	Oid			result_type;	/* which is of this type */
+	int32		result_typmod;
 } GoflowPlan;
 
 /* Makes a many-row node known to SPI under its name; rows NULL: to the parser only. */
@@ -167,6 +171,8 @@ get_plan(GoflowExpr *expr)
 			goflow_reference_collect_relations(expr, lfirst(lq));
 	}
 	SPI_keepplan(plan->spi);
+	if (list_length(sources) == 1)
+		plan->source = linitial(sources);
 	plan->at_end.func = free_plan;
 	plan->at_end.arg = plan;
 	MemoryContextRegisterResetCallback(expr->definition->context, &plan->at_end);
@@ -254,7 +260,7 @@ static bool
 is_present(const GoflowPlan *plan)
 {
 	return plan->lxid == GoflowLocalTransactionId() && plan->user == GetUserId() &&
-		SPI_plan_is_valid(plan->spi);
+		(plan->source ? CachedPlanIsValid(plan->source) : SPI_plan_is_valid(plan->spi));
 }
 
 /* Brings the per-transaction state up to date. */
@@ -281,11 +287,8 @@ begin_transaction(GoflowPlan *plan, GoflowExpr *expr)
 
 	if (!plan->is_checked)
 	{
-		List	   *sources = SPI_plan_get_plan_sources(plan->spi);
-		CachedPlanSource *source = list_length(sources) == 1 ? linitial(sources) : NULL;
-
-		plan->is_simple = source && list_length(source->query_list) == 1 &&
-			is_simple_query(linitial(source->query_list));
+		plan->is_simple = plan->source && list_length(plan->source->query_list) == 1 &&
+			is_simple_query(linitial(plan->source->query_list));
 		plan->is_checked = true;
 	}
 
@@ -441,6 +444,44 @@ evaluate_by_executor(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr, 
 }
 
 static Datum
+cast_value(GoflowPlan *plan, Datum value, bool *isnull)
+{
+	if (plan->cast == NULL)
+		return value;
+	plan->econtext->caseValue_datum = value;
+	plan->econtext->caseValue_isNull = *isnull;
+	return ExecEvalExprSwitchContext(plan->cast, plan->econtext, isnull);
+}
+
+/*
+ * The value of a pure one, all about which is known.  Should the server have
+ * said since its node began that it is to be planned anew, this one still is
+ * what it was when the node began.
+ */
+static Datum
+evaluate_pure(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr, GoflowPlan *plan, bool *isnull,
+			  Oid *type, int32 *typmod)
+{
+	Datum		value;
+	Oid			literal_type;
+	int32		literal_typmod;
+
+	ResetExprContext(plan->econtext);
+	set_params(ex, frame, expr, plan->params);
+	value = ExecEvalExprSwitchContext(plan->state, plan->econtext, isnull);
+	if (unlikely(plan->type == UNKNOWNOID))
+		value = read_literal(expr, value, *isnull, &literal_type, &literal_typmod);
+	value = cast_value(plan, value, isnull);
+	if (!plan->is_by_value && !*isnull)
+		value = keep_value(ex, frame, plan->result_type, value);
+	if (type)
+		*type = plan->result_type;
+	if (typmod)
+		*typmod = plan->result_typmod;
+	return value;
+}
+
+static Datum
 evaluate(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr, GoflowPlan *plan, bool *isnull,
 		 Oid *type, int32 *typmod)
 {
@@ -448,6 +489,7 @@ evaluate(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr, GoflowPlan *
 	Oid			result_type = plan->type;
 	int32		result_typmod = plan->typmod;
 	bool		is_literal;
+	bool		is_pure;
 
 	ResetExprContext(plan->econtext);
 	if (plan->state)
@@ -461,15 +503,10 @@ evaluate(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr, GoflowPlan *
 
 	/* NULL is coerced too: a domain may refuse it */
 	prepare_cast(plan, expr, result_type, result_typmod);
-	if (!plan->is_pure)
-		plan->is_pure = plan->state && plan->is_fast && !plan->is_mutable && plan->is_cast_pure &&
-			(!is_literal || is_literal_pure(result_type));
-	if (plan->cast)
-	{
-		plan->econtext->caseValue_datum = value;
-		plan->econtext->caseValue_isNull = *isnull;
-		value = ExecEvalExprSwitchContext(plan->cast, plan->econtext, isnull);
-	}
+	value = cast_value(plan, value, isnull);
+	is_pure = plan->is_pure ||
+		(plan->state && plan->is_fast && !plan->is_mutable && plan->is_cast_pure &&
+		 (!is_literal || is_literal_pure(result_type)));
 	if (OidIsValid(expr->target))
 	{
 		result_type = expr->target;
@@ -480,6 +517,13 @@ evaluate(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr, GoflowPlan *
 		value = keep_value(ex, frame, result_type, value);
 	if (!plan->state && SPI_tuptable)
 		SPI_freetuptable(SPI_tuptable);
+	if (is_pure && !plan->is_pure)
+	{
+		plan->is_by_value = goflow_type_is_by_value(result_type);
+		plan->result_type = result_type;
+		plan->result_typmod = result_typmod;
+		plan->is_pure = true;
+	}
 	if (type)
 		*type = result_type;
 	if (typmod)
@@ -499,6 +543,8 @@ goflow_evaluate(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr, bool 
 	GoflowPlan *plan = get_plan(expr);
 	Datum		value;
 
+	if (ex->is_bare)
+		return evaluate_pure(ex, frame, expr, plan, isnull, type, typmod);
 	if (!is_present(plan))
 		begin_transaction(plan, expr);
 	if (plan->in_use)
@@ -532,9 +578,8 @@ goflow_evaluate_is_pure(GoflowExpr *expr)
 bool
 goflow_evaluate_is_pure_json(GoflowExpr *expr)
 {
-	if (!goflow_evaluate_is_pure(expr))
-		return false;
-	return goflow_json_is_plain(OidIsValid(expr->target) ? expr->target : ((GoflowPlan *) expr->plan)->type);
+	return goflow_evaluate_is_pure(expr) &&
+		goflow_json_is_plain(((GoflowPlan *) expr->plan)->result_type);
 }
 
 /* Frees the plan; the next evaluation begins with the text. */

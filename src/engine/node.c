@@ -401,7 +401,8 @@ goflow_node_is_pure(const GoflowNode *node)
 		default:
 			return false;
 	}
-	if (node->settings.count > 0 || node->timeout > 0 || node->aggregate != GOFLOW_AGGREGATE_NONE)
+	if (node->settings.count > 0 || node->timeout > 0 || node->aggregate != GOFLOW_AGGREGATE_NONE ||
+		node->compensate)
 		return false;
 	if (node->expr && !goflow_evaluate_is_pure(node->expr))
 		return false;

@@ -35,6 +35,7 @@ typedef struct Position
 	GoflowNode *node;			/* NULL: the workflow itself, or a task of a frame */
 	GoflowCompensationRow *compensation;	/* being undone, or NULL */
 	int			ran;			/* nodes run in this segment */
+	bool		connected;		/* to SPI */
 	GoflowInstance instance;	/* what runs now, by name */
 	int			losses;			/* of workers with it */
 	bool		crashed;		/* the server, before */
@@ -64,6 +65,28 @@ describe_position(void *arg)
 				   at->ex->definition->name, at->ex->definition->version);
 }
 
+/* Connects to SPI, once in a segment, before the first code that needs it. */
+static void
+connect_spi(Position *at)
+{
+	MemoryContext old = CurrentMemoryContext;
+
+	if (at->connected)
+		return;
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	MemoryContextSwitchTo(old);
+	at->connected = true;
+}
+
+static void
+disconnect_spi(Position *at)
+{
+	if (at->connected && SPI_finish() != SPI_OK_FINISH)
+		elog(ERROR, "SPI_finish failed");
+	at->connected = false;
+}
+
 /* What a driver runs by itself: a node, or (NULL) what belongs to a frame. */
 static void
 name(GoflowInstance *instance, GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, int attempt)
@@ -89,8 +112,10 @@ has_crashed(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 
 /* May this node run in a transaction that it shares with others? */
 static bool
-may_join(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
+may_join(Position *at, GoflowFrame *frame, GoflowNode *node)
 {
+	GoflowExecution *ex = at->ex;
+
 	if (!node->is_atomic)
 	{
 		if (ex->is_inline)
@@ -126,6 +151,7 @@ may_join(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 		case GOFLOW_SPEED_FAST:
 			return true;
 		case GOFLOW_SPEED_UNKNOWN:
+			connect_spi(at);
 			return goflow_node_may_be_tried(node);
 		default:
 			return false;
@@ -212,7 +238,9 @@ time_bare_node(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, Timest
 	if (*started_at == 0)
 		*started_at = GetCurrentTimestamp();
 	goflow_session_pure_begin(*started_at, true);
+	ex->is_bare = true;
 	(void) goflow_node_execute(ex, frame, node);
+	ex->is_bare = false;
 	goflow_session_pure_end();
 	if (goflow_session_fuse_burnt())
 		raise_unfit(node);
@@ -297,7 +325,9 @@ do_task(GoflowExecution *ex, GoflowFrame *frame, bool bare)
 		goflow_session_pure_begin(0, false);
 	else if (!ex->is_inline)
 		goflow_session_node_begin(NULL, false, 0);
+	ex->is_bare = bare;
 	goflow_frame_do_task(ex, frame);
+	ex->is_bare = false;
 	if (bare)
 		goflow_session_pure_end();
 	else if (!ex->is_inline)
@@ -309,14 +339,16 @@ do_task(GoflowExecution *ex, GoflowFrame *frame, bool bare)
  * again and again, or the server crashed, it fails instead.
  */
 static void
-enter(Position *at, GoflowFrame *frame, GoflowNode *node, int attempt, bool show)
+enter(Position *at, GoflowFrame *frame, GoflowNode *node, int attempt, bool bare)
 {
 	GoflowExecution *ex = at->ex;
 	GoflowNode *blamed = frame && !node ? frame->body->owner : node;
 
+	if (!bare)
+		connect_spi(at);
 	if (ex->is_inline)
 		return;					/* the session is the caller's */
-	if (show)
+	if (!bare)
 		goflow_activity_show(ex->definition, blamed);
 	name(&at->instance, ex, frame, node, attempt);
 	at->losses = goflow_queue_set_driven(&at->instance);
@@ -386,7 +418,7 @@ wind_up(Position *at)
 		if (at->compensation)
 		{
 			at->node = ex->definition->nodes[at->compensation->node];
-			enter(at, NULL, at->node, -1 - at->compensation->seq % PG_INT16_MAX, true);
+			enter(at, NULL, at->node, -1 - at->compensation->seq % PG_INT16_MAX, false);
 			if (!ex->is_inline)
 				goflow_session_node_begin(&at->node->settings, false, 0);
 			goflow_compensate_run(ex, at->compensation);
@@ -477,7 +509,7 @@ run_nodes(Position *at, GoflowBudget *budget, bool only_one)
 			bool		is_first = at->frame->now.task == GOFLOW_FRAME_BEGIN && !at->frame->parent;
 			bool		bare = is_bare(ex, at->frame, NULL);
 
-			enter(at, at->frame, NULL, at->frame->now.task, !bare);
+			enter(at, at->frame, NULL, at->frame->now.task, bare);
 			do_task(ex, at->frame, bare);
 			leave(at);
 			if (is_first)
@@ -503,14 +535,14 @@ run_nodes(Position *at, GoflowBudget *budget, bool only_one)
 				goflow_limit_check_rest(ex);
 			if (goflow_run(at->frame, node)->is_stepping)
 			{
-				enter(at, at->frame, node, goflow_run(at->frame, node)->attempt, true);
+				enter(at, at->frame, node, goflow_run(at->frame, node)->attempt, false);
 				step_node(ex, at->frame, node);
 			}
-			else if (may_join(ex, at->frame, node))
+			else if (may_join(at, at->frame, node))
 			{
 				bool		bare = is_bare(ex, at->frame, node);
 
-				enter(at, at->frame, node, Max(goflow_run(at->frame, node)->attempt, 1), !bare);
+				enter(at, at->frame, node, Max(goflow_run(at->frame, node)->attempt, 1), bare);
 				at->ended_at = run_node(ex, at->frame, node, bare, previous);
 			}
 			else
@@ -525,6 +557,7 @@ run_nodes(Position *at, GoflowBudget *budget, bool only_one)
 		budget->ran++;
 		MemoryContextReset(at->node_context);
 	}
+	disconnect_spi(at);
 	MemoryContextSwitchTo(old);
 	release_node_context(at);
 	return end;
@@ -653,6 +686,7 @@ goflow_segment_run(GoflowExecution *ex, GoflowBudget *budget)
 		at.frame = NULL;
 		at.compensation = NULL;
 		at.ran = 0;
+		at.connected = false;
 		at.losses = 0;
 		at.ended_at = 0;
 		goflow_execution_save(ex);
@@ -662,14 +696,9 @@ goflow_segment_run(GoflowExecution *ex, GoflowBudget *budget)
 		PG_TRY();
 		{
 			error_context_stack = &context;
-			if (SPI_connect() != SPI_OK_CONNECT)
-				elog(ERROR, "SPI_connect failed");
-			MemoryContextSwitchTo(caller_context);
 			end = run_nodes(&at, budget, ex->careful);
 			if (!ex->is_inline)
 				goflow_session_fuse_off();
-			if (SPI_finish() != SPI_OK_FINISH)
-				elog(ERROR, "SPI_finish failed");
 			error_context_stack = caller_callback;
 			ReleaseCurrentSubTransaction();
 			MemoryContextSwitchTo(caller_context);
@@ -693,6 +722,7 @@ goflow_segment_run(GoflowExecution *ex, GoflowBudget *budget)
 			MemoryContextSwitchTo(caller_context);
 			CurrentResourceOwner = caller_owner;
 			release_node_context(&at);
+			ex->is_bare = false;
 
 			if (!ex->is_inline && !goflow_session_fuse_burnt() &&
 				(goflow_error_is_conflict(error) || goflow_error_is_disk_full(error)))
@@ -734,11 +764,7 @@ goflow_segment_run_raising(GoflowExecution *ex, GoflowBudget *budget)
 
 	goflow_execution_save(ex);
 	error_context_stack = &context;
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
 	end = run_nodes(&at, budget, false);
-	if (SPI_finish() != SPI_OK_FINISH)
-		elog(ERROR, "SPI_finish failed");
 	error_context_stack = context.previous;
 	return end;
 }

@@ -240,6 +240,7 @@ typedef struct GoflowExecution
 	bool		careful;		/* a subtransaction per node */
 	bool		alone;			/* a transaction per node, after an error of a whole batch */
 	bool		is_inline;		/* run() */
+	bool		is_bare;		/* what runs is pure, and goes without what surrounds others */
 	bool		started;		/* its first segment is done */
 	bool		is_others;		/* belongs to another database, or to another role by now */
 	bool		inactive;		/* that, or was finished, when it was loaded */
