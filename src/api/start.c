@@ -33,7 +33,6 @@ typedef struct Request
 	Oid			run_as;
 	int			priority;
 	int16		entry;
-	ArrayType  *trigger;
 } Request;
 
 static void
@@ -103,7 +102,6 @@ prepare_request(FunctionCallInfo fcinfo, Request *request, int priority_arg, int
 	request->entry = find_entry(definition,
 								PG_ARGISNULL(entry_arg) ? NULL :
 								text_to_cstring(PG_GETARG_TEXT_PP(entry_arg)));
-	request->trigger = goflow_manual_trigger(definition, request->entry);
 	request->priority = definition->priority;
 	if (priority_arg >= 0 && !PG_ARGISNULL(priority_arg))
 		request->priority = PG_GETARG_INT32(priority_arg);
@@ -145,7 +143,6 @@ fill_row(GoflowExecutionRow *row, Request *request, Jsonb *input)
 	row->priority = request->priority;
 	row->entry = request->entry;
 	row->created_at = GetCurrentTimestamp();
-	row->trigger = request->trigger;
 	row->input = goflow_input_convert(request->definition, input, row);
 }
 

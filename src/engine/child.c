@@ -125,7 +125,6 @@ make_row(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 	row->created_at = GetCurrentTimestamp();
 	row->parent = &ex->row->id;
 	row->root = ex->row->root ? ex->row->root : &ex->row->id;
-	row->trigger = goflow_manual_trigger(definition, row->entry);
 	level = NewGUCNestLevel();
 	goflow_settings_apply(&definition->settings);
 	row->input = goflow_input_convert(definition, input, row);

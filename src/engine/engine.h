@@ -52,9 +52,6 @@ extern ArrayType *goflow_payload_convert(GoflowNode *node, Jsonb *payload, const
 /* The node an execution enters at when none is named; -1: all without "after". */
 extern int16 goflow_default_entry(GoflowDefinition *definition);
 
-/* What trigger.* is for an execution that was started by hand or by another. */
-extern ArrayType *goflow_manual_trigger(GoflowDefinition *definition, int16 entry);
-
 /* The text form in which a typed value is stored. */
 extern text *goflow_value_encode(const GoflowField *field, Datum value);
 

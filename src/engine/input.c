@@ -252,22 +252,3 @@ goflow_default_entry(GoflowDefinition *definition)
 			 errmsg("workflow \"%s\" has several triggers to enter at", definition->name),
 			 errhint("Name one of them in \"entry\".")));
 }
-
-ArrayType *
-goflow_manual_trigger(GoflowDefinition *definition, int16 entry)
-{
-	Datum		values[GOFLOW_TRIGGER_FIELDS] = {0};
-	bool		nulls[GOFLOW_TRIGGER_FIELDS];
-	int			n = GOFLOW_TRIGGER_FIELDS;
-	int			lower = 1;
-
-	memset(nulls, true, sizeof(nulls));
-	nulls[GOFLOW_TRIGGER_EVENT] = false;
-	values[GOFLOW_TRIGGER_EVENT] = CStringGetTextDatum("manual");
-	if (entry >= 0 && definition->nodes[entry]->type == GOFLOW_TYPE_TRIGGER)
-	{
-		nulls[GOFLOW_TRIGGER_NODE] = false;
-		values[GOFLOW_TRIGGER_NODE] = CStringGetTextDatum(definition->nodes[entry]->id);
-	}
-	return construct_md_array(values, nulls, 1, &n, &lower, TEXTOID, -1, false, TYPALIGN_INT);
-}

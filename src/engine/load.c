@@ -23,6 +23,17 @@ enum
 	COUNTER_NEXT_FRAME, COUNTER_PARTIAL, COUNTER_PERCENT, COUNTERS
 };
 
+/* What trigger.* says where no row has changed. */
+static void
+set_manual_trigger(GoflowExecution *ex)
+{
+	GoflowNode *entry = ex->row->entry >= 0 ? ex->definition->nodes[ex->row->entry] : NULL;
+
+	ex->trigger[GOFLOW_TRIGGER_EVENT] = "manual";
+	if (entry && entry->type == GOFLOW_TYPE_TRIGGER)
+		ex->trigger[GOFLOW_TRIGGER_NODE] = entry->id;
+}
+
 static GoflowExecution *
 create(GoflowExecutionRow *row, GoflowWrites *writes, MemoryContext context)
 {
@@ -47,6 +58,8 @@ create(GoflowExecutionRow *row, GoflowWrites *writes, MemoryContext context)
 		for (int i = 0; i < Min(n, GOFLOW_TRIGGER_FIELDS); i++)
 			ex->trigger[i] = nulls[i] ? NULL : TextDatumGetCString(elements[i]);
 	}
+	else
+		set_manual_trigger(ex);
 	ex->root = goflow_frame_create(ex, NULL, ex->definition->body, 0, 0);
 	ex->now.total = ex->now.told_total = ex->root->now.open;
 	return ex;

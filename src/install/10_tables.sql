@@ -40,7 +40,7 @@ CREATE TABLE goflow.execution (
 	finished_at  timestamptz,
 	parent       uuid,
 	input        text[] NOT NULL,      -- the declared inputs in order, in text form
-	trigger      text[],               -- trigger.*: node, event, table
+	trigger      text[],               -- trigger.*: node, event, table; NULL: by hand
 	last_seq     int,                  -- number of the event of its end
 	output       jsonb,
 	error        jsonb,

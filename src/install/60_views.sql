@@ -25,7 +25,7 @@ SELECT e.execution_id AS execution, w.name AS workflow, w.version,
 		WHEN 'p' THEN 'paused' WHEN 'c' THEN 'completed' WHEN 'f' THEN 'failed'
 		WHEN 'x' THEN 'cancelled' WHEN 'l' THEN 'partial' END AS state,
 	e.priority::int AS priority, e.created_at, e.started_at, e.finished_at,
-	e.parent, e.run_as, e.trigger[2] AS started_by, e.output, e.error
+	e.parent, e.run_as, coalesce(e.trigger[2], 'manual') AS started_by, e.output, e.error
 FROM goflow.execution e JOIN goflow.workflow w ON w.workflow_id OPERATOR(pg_catalog.=) e.workflow_id
 WHERE pg_catalog.pg_has_role(e.run_as, 'USAGE') OR (SELECT goflow.is_admin());
 COMMENT ON VIEW goflow.executions IS 'The executions of the current user and of the roles it is a member of.';

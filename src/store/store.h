@@ -139,7 +139,7 @@ typedef struct GoflowExecutionRow
 	TimestampTz finished_at;	/* 0: not yet */
 	pg_uuid_t  *parent;			/* or NULL */
 	ArrayType  *input;
-	ArrayType  *trigger;		/* or NULL */
+	ArrayType  *trigger;		/* NULL: nobody changed a row for it */
 	int32		last_seq;		/* 0: it has not ended */
 	Jsonb	   *output;			/* or NULL */
 	Jsonb	   *error;			/* or NULL */
