@@ -35,19 +35,19 @@ CREATE TABLE goflow.execution (
 	state        "char" NOT NULL,
 	priority     smallint NOT NULL,
 	entry        smallint,             -- the node it enters at; NULL: all nodes without "after"
+	last_seq     int,                  -- number of the event of its end
+	retry_seq    int,                  -- seq of the last event before its last retry; NULL: none
 	created_at   timestamptz NOT NULL,
 	started_at   timestamptz,
 	finished_at  timestamptz,
+	home         uuid NOT NULL,        -- the database whose it is: goflow.home
 	parent       uuid,
+	root         uuid,                 -- of one that a node started: the execution at the top of all that did
 	input        text[] NOT NULL,      -- the declared inputs in order, in text form
 	trigger      text[],               -- trigger.*: node, event, table; NULL: by hand
-	last_seq     int,                  -- number of the event of its end
 	output       jsonb,
 	error        jsonb,
-	home         uuid NOT NULL,        -- the database whose it is: goflow.home
-	retry_seq    int,                  -- seq of the last event before its last retry; NULL: none
 	retried      smallint[],           -- nodes whose journal up to retry_seq does not count
-	root         uuid,                 -- of one that a node started: the execution at the top of all that did
 	assigned     bytea,                -- the assignments of its first transaction, if they are few (src/store/variable.c)
 	journal      bytea,                -- the journal's entries of its first transaction, if they are few, as in "more"
 	                                   -- there; their moments begin with created_at
