@@ -484,6 +484,8 @@ struct GoflowBody
 	GoflowNode **by_id;			/* the same, sorted by id */
 	int			nnodes;
 	int			nordered;		/* those behind it are in or after a cycle */
+	bool	   *reachable;		/* what its own entries reach, by position; NULL: it has errors */
+	int			nreachable;
 
 	/* its own; they are definition->variables from first_variable */
 	GoflowField *variables;

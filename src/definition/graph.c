@@ -533,6 +533,11 @@ goflow_graph_check(GoflowDefinition *definition, GoflowReport *report)
 		check_body(body, report);
 		for (int j = 0; j < body->nordered; j++)
 			resolve_source(body->nodes[j], report);
+		if (body->nordered == body->nnodes)
+		{
+			body->reachable = palloc(Max(body->nnodes, 1) * sizeof(bool));
+			body->nreachable = goflow_graph_reach(body, -1, body->reachable);
+		}
 	}
 	check_self_call(definition, report);
 	MemoryContextSwitchTo(old);

@@ -56,13 +56,15 @@ size_of_columns(const GoflowBody *body)
 GoflowFrame *
 goflow_frame_create(GoflowExecution *ex, GoflowFrame *parent, GoflowBody *body, int32 id, int64 iteration)
 {
-	MemoryContext context = AllocSetContextCreate(ex->context, "goflow frame", ALLOCSET_SMALL_SIZES);
+	/* frame 0 lives as long as the execution */
+	MemoryContext context = parent == NULL ? ex->context :
+		AllocSetContextCreate(ex->context, "goflow frame", ALLOCSET_SMALL_SIZES);
 	Size		size = MAXALIGN(sizeof(GoflowFrame)) + size_of_state(body);
 	Size		columns = size_of_columns(body);
 	MemoryContext old = MemoryContextSwitchTo(context);
 	char	   *room = palloc(size + size_of_state(body) + columns);	/* in one piece */
 	GoflowFrame *frame = (GoflowFrame *) room;
-	bool	   *reachable = palloc(Max(body->nnodes, 1) * sizeof(bool));
+	const bool *reachable = body->reachable;
 
 	memset(room, 0, size);		/* the saved state is to be copied over, columns are to be set */
 	room = lay_out(body, &frame->now, room + MAXALIGN(sizeof(GoflowFrame)));
@@ -77,7 +79,14 @@ goflow_frame_create(GoflowExecution *ex, GoflowFrame *parent, GoflowBody *body, 
 	frame->segment = ex->segment;
 	frame->now.target = -1;
 
-	frame->now.open = goflow_graph_reach(body, parent ? -1 : ex->row->entry, reachable);
+	frame->now.open = body->nreachable;
+	if (parent == NULL && ex->row->entry >= 0)
+	{
+		bool	   *others = palloc(body->nnodes * sizeof(bool));
+
+		frame->now.open = goflow_graph_reach(body, ex->row->entry, others);
+		reachable = others;
+	}
 	for (int i = 0; i < body->nnodes; i++)
 	{
 		frame->now.runs[i].state = GOFLOW_NODE_IDLE;
@@ -194,7 +203,8 @@ goflow_frame_free(GoflowFrame *frame)
 	/* they may hold temporary files */
 	foreach(lc, frame->tuplestores)
 		tuplestore_end(lfirst(lc));
-	MemoryContextDelete(frame->context);
+	if (frame->parent)
+		MemoryContextDelete(frame->context);
 }
 
 static bool
