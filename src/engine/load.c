@@ -438,6 +438,8 @@ goflow_execution_load(const pg_uuid_t *id, GoflowWrites *writes,
 {
 	GoflowExecution *volatile ex = NULL;
 
+	if (unasked && unasked->started_at == 0 && unasked->retry_seq == 0)
+		return load(id, writes, instances, ninstances, unasked);	/* it has no more than its row */
 	goflow_scan_hold();
 	PG_TRY();
 	{
