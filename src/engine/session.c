@@ -61,6 +61,9 @@ static int	xact_flags;
 static GoflowDefinition *applied = NULL;
 static GoflowDefinition *committed = NULL;
 
+/* Code of users has run that could take an advisory lock: none that is pure can. */
+static bool may_have_locks = false;
+
 static void
 burn_fuse(void)
 {
@@ -152,6 +155,7 @@ void
 goflow_session_transaction_ended(bool is_committed)
 {
 	LockReleaseAll(USER_LOCKMETHOD, true);
+	may_have_locks = false;
 	if (is_committed)
 		committed = applied;
 	else
@@ -168,6 +172,8 @@ goflow_session_holds_advisory_lock(void)
 {
 	bool		found = false;
 
+	if (!may_have_locks)
+		return false;
 	for (int i = 0; i < NUM_LOCK_PARTITIONS && !found; i++)
 	{
 		LWLock	   *partition = LockHashPartitionLockByIndex(i);
@@ -180,6 +186,7 @@ goflow_session_holds_advisory_lock(void)
 			found = lock->tag.myLock->tag.locktag_type == LOCKTAG_ADVISORY;
 		LWLockRelease(partition);
 	}
+	may_have_locks = found;
 	return found;
 }
 
@@ -215,6 +222,7 @@ begin_user_code(TimestampTz now, bool fuse, int64 timeout)
 void
 goflow_session_node_begin(const GoflowSettings *settings, bool fuse, int64 timeout)
 {
+	may_have_locks = true;
 	SetCurrentStatementStartTimestamp();
 	nest_level = NewGUCNestLevel();
 	if (settings)
