@@ -30,7 +30,7 @@ goflow_pack_has_room(const GoflowPack *pack, int numbers, Size bytes)
 static inline void
 goflow_pack_number(GoflowPack *pack, int64 number)
 {
-	uint64		bits = (uint64) number << 1 ^ (number < 0 ? PG_UINT64_MAX : 0);
+	uint64		bits = (uint64) number << 1 ^ (uint64) (number >> 63);
 	uint8	   *at = pack->at;
 
 	Assert(goflow_pack_has_room(pack, 1, 0));
