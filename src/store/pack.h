@@ -10,6 +10,8 @@
 #ifndef GOFLOW_PACK_H
 #define GOFLOW_PACK_H
 
+#include "access/htup_details.h"	/* VARDATA() and its kin */
+
 /* A number takes up no more. */
 #define GOFLOW_PACKED_NUMBER 10
 
