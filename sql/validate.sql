@@ -55,13 +55,24 @@ SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND relation = 'order
 COMMIT;
 SELECT goflow.validate(NULL);
 
--- A mistake that is everywhere in a large definition: every problem is there, but
--- names are not compared for ever, so the last ones have no suggestion.
+-- A mistake that is everywhere in a large definition: the first hundred problems are
+-- there, and how many more there are.  Names are not compared for ever, so the last
+-- of these have no suggestion.
 SELECT count(*) AS problems, count(*) FILTER (WHERE hint = 'Did you mean "' || replace(node, 'n', 'm') || '"?') AS suggestions,
-  count(DISTINCT hint) FILTER (WHERE hint !~ 'mean') AS others
+  count(DISTINCT hint) FILTER (WHERE node IS NOT NULL AND hint !~ 'mean') AS others, max(message) FILTER (WHERE node IS NULL) AS rest
 FROM (SELECT jsonb_object_agg('n' || i, jsonb_build_object('type', 'notify', 'channel', 'c', 'after', 'mm' || i)) ||
              jsonb_object_agg('m' || i, '{"type": "notify", "channel": "c"}'::jsonb) AS nodes FROM generate_series(1000, 1999) i) d,
   goflow.validate(jsonb_build_object('nodes', nodes));
+
+-- Up to a hundred, all; then one row for the others.  Warnings have a hundred of their own.
+SELECT keys, count(*) AS problems, array_agg(DISTINCT v.code) AS codes, max(message) FILTER (WHERE node IS NULL) AS rest
+FROM unnest('{100,101,102,50000}'::int[]) keys, LATERAL (SELECT jsonb_object_agg('k' || i, 1) AS wrong FROM generate_series(1, keys) i) k,
+  goflow.validate(jsonb_build_object('nodes', jsonb_build_object('a', wrong || '{"type": "notify", "channel": "c"}'))) v
+GROUP BY keys ORDER BY keys;
+SELECT severity, count(*) AS problems, max(message) FILTER (WHERE node IS NULL) AS rest
+FROM (SELECT jsonb_object_agg('t' || i, '{"type": "trigger"}'::jsonb) AS idle FROM generate_series(1, 150) i) w,
+  goflow.validate(jsonb_build_object('nodes', idle || '{"start": {"type": "trigger"},
+    "a": {"type": "sql", "after": "start", "sql": "SELECT nothing"}, "b": {"type": "sql", "after": "a", "sql": "SELECT 1 AS x"}}')) GROUP BY 1 ORDER BY 1;
 
 SET client_min_messages = warning;
 DROP SCHEMA validate_test CASCADE;

@@ -117,6 +117,7 @@ compile(Jsonb *json, const char *name, GoflowReport *report)
 		goflow_definition_analyze(definition, report);
 		goflow_calls_check(definition, report);
 	}
+	goflow_report_end(report);
 	return definition;
 }
 

@@ -560,10 +560,21 @@ typedef struct GoflowReport
 	const char *workflow;		/* name for messages, or NULL */
 	MemoryContext context;
 	List	   *problems;		/* GoflowProblem * */
-	int			nerrors;
+	int			nerrors;		/* counted on when there are too many to be kept */
+	int			nwarnings;
+	GoflowProblem *surplus;		/* stands for each of those that are not kept */
 } GoflowReport;
 
+/* Errors that a report keeps, and warnings. */
+#define GOFLOW_MAX_PROBLEMS 100
+
 extern GoflowReport *goflow_report_create(const char *workflow);
+
+/* True: more errors are only counted, so that their texts need not be made. */
+extern bool goflow_report_is_full(const GoflowReport *report);
+
+/* When all are known: adds how many were not kept. */
+extern void goflow_report_end(GoflowReport *report);
 extern GoflowProblem *goflow_report_error(GoflowReport *report, int code, const char *node,
 										  const char *key, const char *message_format,...) pg_attribute_printf(5, 6);
 extern GoflowProblem *goflow_report_warning(GoflowReport *report, int code, const char *node,

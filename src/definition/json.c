@@ -193,11 +193,14 @@ static void
 report_unknown_key(GoflowParser *parser, const char *key, const char *path, const char *what,
 				   const GoflowKeyRule *rules, const GoflowKeyRule *more)
 {
-	GoflowProblem *found = goflow_parse_problem(parser, ERRCODE_GOFLOW_UNKNOWN_KEY, path,
-												psprintf("unknown key \"%s\" in %s", key, what));
+	bool		is_full = goflow_report_is_full(parser->report);
+	GoflowProblem *found = goflow_report_error(parser->report, ERRCODE_GOFLOW_UNKNOWN_KEY, parser->node, path,
+											   "unknown key \"%s\" in %s", key, what);
 	GoflowNearest nearest;
 	StringInfoData list;
 
+	if (is_full)
+		return;
 	goflow_nearest_begin(&nearest, parser->definition, key);
 	initStringInfo(&list);
 	list_keys(&list, &nearest, rules);

@@ -6,6 +6,9 @@
  * that psql and other clients know from functions: the SQL text and the
  * position in it go out as the internal query, so the client marks the
  * character, and the context line names node and key.
+ *
+ * Only so many are kept.  The others are counted, and cost next to nothing: a
+ * definition of some other program's may have tens of thousands.
  */
 #include "postgres.h"
 
@@ -18,11 +21,11 @@
 #define MAX_DISTANCE 3
 
 /*
- * Names that are compared in one definition, which takes about a second.  Each
+ * Names that are compared in one definition, which takes a fraction of a second.  Each
  * of many wrong names is compared with each of many right ones: a large
  * definition with a systematic mistake would take minutes.
  */
-#define MAX_COMPARED 500000
+#define MAX_COMPARED 100000
 
 GoflowReport *
 goflow_report_create(const char *workflow)
@@ -31,6 +34,7 @@ goflow_report_create(const char *workflow)
 
 	report->context = CurrentMemoryContext;
 	report->workflow = workflow ? pstrdup(workflow) : NULL;
+	report->surplus = palloc0(sizeof(GoflowProblem));
 	return report;
 }
 
@@ -69,10 +73,14 @@ add_problem(GoflowReport *report, bool is_warning, int code, const char *node, c
 	problem->key = key ? pstrdup(key) : NULL;
 	problem->message = pstrdup(message);
 	report->problems = lappend(report->problems, problem);
-	if (!is_warning)
-		report->nerrors++;
 	MemoryContextSwitchTo(old);
 	return problem;
+}
+
+bool
+goflow_report_is_full(const GoflowReport *report)
+{
+	return report->nerrors >= GOFLOW_MAX_PROBLEMS;
 }
 
 GoflowProblem *
@@ -81,6 +89,8 @@ goflow_report_error(GoflowReport *report, int code, const char *node, const char
 {
 	char	   *message;
 
+	if (report->nerrors++ >= GOFLOW_MAX_PROBLEMS)
+		return report->surplus;
 	format_into(message, message_format);
 	return add_problem(report, false, code, node, key, message);
 }
@@ -91,11 +101,33 @@ goflow_report_warning(GoflowReport *report, int code, const char *node, const ch
 {
 	char	   *message;
 
+	if (report->nwarnings++ >= GOFLOW_MAX_PROBLEMS)
+		return report->surplus;
 	format_into(message, message_format);
 	return add_problem(report, true, code, node, key, message);
 }
 
-/* A problem lives where its report does. */
+static void
+add_rest(GoflowReport *report, bool is_warning, int rest)
+{
+	const char *what = is_warning ? "warning" : "error";
+
+	if (rest <= 0)
+		return;
+	goflow_problem_hint(add_problem(report, is_warning, ERRCODE_GOFLOW_LIMIT_EXCEEDED, NULL, NULL,
+									rest == 1 ? psprintf("there is 1 more %s", what) :
+									psprintf("there are %d more %ss", rest, what)),
+						"Mend those above first.");
+}
+
+void
+goflow_report_end(GoflowReport *report)
+{
+	add_rest(report, false, report->nerrors - GOFLOW_MAX_PROBLEMS);
+	add_rest(report, true, report->nwarnings - GOFLOW_MAX_PROBLEMS);
+}
+
+/* A problem lives where its report does; that of those which are only counted gets no text. */
 #define store_text(problem, text) MemoryContextStrdup(GetMemoryChunkContext(problem), text)
 
 void
@@ -103,6 +135,8 @@ goflow_problem_detail(GoflowProblem *problem, const char *format,...)
 {
 	char	   *text;
 
+	if (problem->message == NULL)
+		return;
 	format_into(text, format);
 	problem->detail = store_text(problem, text);
 }
@@ -112,6 +146,8 @@ goflow_problem_hint(GoflowProblem *problem, const char *format,...)
 {
 	char	   *text;
 
+	if (problem->message == NULL)
+		return;
 	format_into(text, format);
 	problem->hint = store_text(problem, text);
 }

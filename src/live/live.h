@@ -7,6 +7,7 @@
  *	rate.c		how many of them there may be
  *	channel.c	who listens: channels somebody asked for
  *	subscription.c	who subscribes to what
+ *	ascii.c		messages that every session can receive
  */
 #ifndef GOFLOW_LIVE_H
 #define GOFLOW_LIVE_H
@@ -241,5 +242,8 @@ extern int	goflow_subscription_active(void);
 extern bool goflow_subscription_read(int slot, GoflowSubscription *sub, uint64 *sent, uint64 *dropped);
 extern void goflow_subscription_count(int slot, uint64 sent, uint64 dropped);
 extern void goflow_subscription_count_dropped(const GoflowMessage *message);
+
+/* JSON in ASCII, which every client encoding has; in place if it is. */
+extern char *goflow_json_to_ascii(char *json);
 
 #endif							/* GOFLOW_LIVE_H */

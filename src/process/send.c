@@ -164,6 +164,7 @@ private_payload(const GoflowMessage *message, const char *node, List *members)
 	for (;;)
 	{
 		StringInfoData payload;
+		char	   *text;
 		ListCell   *lc;
 
 		initStringInfo(&payload);
@@ -176,8 +177,10 @@ private_payload(const GoflowMessage *message, const char *node, List *members)
 			escape_json(&payload, ((GoflowMember *) lfirst(lc))->name);
 		}
 		appendStringInfoString(&payload, cut ? "]}" : "}");
-		if (payload.len < MAX_PAYLOAD || by_length == NIL)
-			return payload.data;
+		/* ASCII is never shorter */
+		text = payload.len < MAX_PAYLOAD ? goflow_json_to_ascii(payload.data) : payload.data;
+		if (strlen(text) < MAX_PAYLOAD || by_length == NIL)
+			return text;
 		cut = lappend(cut, linitial(by_length));
 		by_length = list_delete_first(by_length);
 	}
@@ -245,7 +248,7 @@ read_payload(const GoflowMessage *message, bool variables)
 		initStringInfo(&head);
 		append_head(&head, message, NULL);
 		appendStringInfoString(&head, ",\"data\":null}");
-		payload = head.data;
+		payload = goflow_json_to_ascii(head.data);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
@@ -525,7 +528,7 @@ announce(TimestampTz since, TimestampTz now)
 		GoflowAnnouncement *announcement = lfirst(lc);
 
 		if (may_send && (goflow_public_events || !announcement->is_public))
-			Async_Notify(announcement->channel, announcement->payload);
+			Async_Notify(announcement->channel, goflow_json_to_ascii(announcement->payload));
 	}
 	end_sending();
 	return next;

@@ -432,6 +432,8 @@ sub script
 	$sql =~ s/\bcopy\b/table/gi;    # from stdin, or stdout, it would take the next statements as data
 	my $who = one_of('owner', 'owner', 'stranger', 'latin');
 
+	# what a "notify" node sends need not be of this session's encoding: an error that no statement made
+	$sql =~ s/\bLISTEN a\b/SELECT 1/gi if $who eq 'latin';
 	$self->ask(kind => 'builder', who => $who, sql => $sql =~ s/\0//gr);
 	$self->ask(who => $who, sql => $settings);    # it may have changed them
 }

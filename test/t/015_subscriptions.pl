@@ -265,6 +265,29 @@ $channel = subscribe($session, q{workflow => 'chain', types => '{execution_compl
 start_many($node, 'chain', 1);
 is(scalar(messages_until($session, qr/execution_completed/)), 1, 'and messages go on');
 
+# ---- what goflow sends is ASCII: a session whose encoding lacks a character goes on ----
+
+my $latin = $node->background_psql('postgres');
+query($node, qq{CREATE ROLE "b\xc3\xb6ss \xf0\x9f\x98\x80"; SELECT goflow.define('\xf0\x9f\x98\x80', '{"variables": {"face": "text = ''\xf0\x9f\x98\x80''"},
+	"nodes": {"a": {"type": "set", "set": {"face": "''\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80\xe2\x80\xa8'' || vars.face"}}}, "output": {"face": "vars.face"}}')});
+define_nodes($node, 'ask_boss', qq{"a": {"type": "approval", "role": "b\xc3\xb6ss \xf0\x9f\x98\x80"}});
+$latin->query_safe('SET client_encoding = latin1; LISTEN goflow_approvals');
+$channel = subscribe($latin, 'variables => true');
+$execution = query($node, qq{SELECT goflow.start('\xf0\x9f\x98\x80')});
+@got = messages_until($latin, qr/execution_completed/);
+keep_messages($node, @got);
+is(differences($node, $execution), '0|0|0', 'the same as events(), in ASCII');
+is(scalar(grep { $_->[1] =~ /[^ -~]/ } @got), 0, 'nothing but ASCII');
+like($got[-1][1], qr/"workflow":"\\ud83d\\ude00".*\\u00e4\\u20ac\\ud83d\\ude00\\u2028\\ud83d\\ude00/, 'the name, and the value');
+my $asked = query($node, q{SELECT goflow.start('ask_boss')});
+my ($approval) = grep { $_->[0] eq 'goflow_approvals' } messages_until($latin, qr/approval_waiting/);
+like($approval->[1], qr/"role":"b\\u00f6ss \\ud83d\\ude00"/, 'approvals, too');
+query($node, qq{SELECT goflow.cancel('$asked')});
+query($node, qq{SELECT goflow.define('\xf0\x9f\x98\x80', '{"variables": {"face": "text = repeat(''\xc3\xa4'', 2000)"}, "nodes": {"a": {"type": "set", "set": {"face": "vars.face"}}}}')});
+query($node, qq{SELECT goflow.start('\xf0\x9f\x98\x80')});
+like((messages_until($latin, qr/execution_completed/))[-1][1], qr/"cut":\["variables"\]/, 'what is too long in ASCII is cut');
+$latin->quit;
+
 # ---- a subscription ends with its session ----
 
 is(query($node, 'SELECT count(*) FROM goflow.subscriptions'), '1', 'those of sessions that were terminated have ended');
