@@ -275,13 +275,34 @@ goflow_cascade_leave(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 						  GOFLOW_UNWIND_CONTINUE, NULL, node->loop->index);
 }
 
-/* Settles every idle node: at the entry, and after loading. */
+/* Settles every idle node: at an entry that was given, and after loading. */
 void
 goflow_cascade_settle_all(GoflowExecution *ex, GoflowFrame *frame)
 {
 	/* in topological order, so one pass finds everything */
 	for (int i = 0; i < frame->body->nnodes; i++)
 		(void) settle(ex, frame, frame->body->nodes[i]);
+}
+
+/*
+ * A frame begins.  Where its own entries are entered, all other nodes wait for
+ * one before them; an entry that was given may leave joins that cannot be met.
+ */
+void
+goflow_cascade_enter(GoflowExecution *ex, GoflowFrame *frame)
+{
+	if (frame->parent == NULL && ex->row->entry >= 0)
+	{
+		goflow_cascade_settle_all(ex, frame);
+		return;
+	}
+	for (int i = 0; i < frame->body->nnodes; i++)
+	{
+		GoflowNode *node = frame->body->nodes[i];
+
+		if (node->nin == 0 && node->failures == NIL)
+			(void) settle(ex, frame, node);
+	}
 }
 
 /* Takes the next node that is ready to run or to make a step, and its frame; or NULL. */

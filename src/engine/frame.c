@@ -135,7 +135,7 @@ begin(GoflowExecution *ex, GoflowFrame *frame)
 			value = goflow_evaluate(ex, frame, initial, &isnull, NULL, NULL);
 		goflow_variable_assign(ex, frame, body->first_variable + i, NULL, value, isnull);
 	}
-	goflow_cascade_settle_all(ex, frame);
+	goflow_cascade_enter(ex, frame);
 }
 
 void

@@ -408,6 +408,7 @@ extern void goflow_cascade_ended(GoflowExecution *ex, GoflowFrame *frame, Goflow
 /* A node that has a pending has completed: its result is complete but for "aggregate". */
 extern void goflow_cascade_completed(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
 extern void goflow_cascade_leave(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
+extern void goflow_cascade_enter(GoflowExecution *ex, GoflowFrame *frame);
 extern void goflow_cascade_settle_all(GoflowExecution *ex, GoflowFrame *frame);
 extern void goflow_cascade_make_ready(GoflowFrame *frame, GoflowNode *node);
 extern void goflow_cascade_make_step(GoflowFrame *frame, GoflowNode *node);
