@@ -40,11 +40,13 @@ typedef struct RelationEntry
 
 static HTAB *relations = NULL;
 static Oid	extension_owner = InvalidOid;
+uint64		goflow_relations_generation = 1;
 
 static void
 forget(Datum arg, int cacheid, uint32 hashvalue)
 {
 	extension_owner = InvalidOid;
+	goflow_relations_generation++;
 	if (relations)
 	{
 		hash_destroy(relations);

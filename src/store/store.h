@@ -41,6 +41,9 @@ extern SPIPlanPtr goflow_owner_plan(SPIPlanPtr *plan, const char *query, int nar
 
 /* OID of a table or index of schema goflow, cached; error if the extension is not in this database. */
 extern Oid	goflow_relation(const char *name);
+
+/* Another one: what goflow_relation() said before may not be so any more. */
+extern uint64 goflow_relations_generation;
 extern bool goflow_extension_exists(void);	/* WF119 if it has another version */
 extern char *goflow_extension_other_version(void);
 

@@ -40,6 +40,7 @@ typedef struct CacheEntry
 {
 	int			workflow_id;	/* key */
 	Oid			table;			/* goflow.workflow when it was read */
+	uint64		relations;		/* goflow_relations_generation when that was looked at */
 	uint64		used;			/* the cache's clock */
 	uint64		types;			/* types_generation when its types were looked at */
 	GoflowDefinition *definition;
@@ -596,7 +597,8 @@ trim_at_commit(XactEvent event, void *arg)
 GoflowDefinition *
 goflow_workflow_load(int workflow_id)
 {
-	Oid			table = goflow_relation("workflow");
+	uint64		relations = goflow_relations_generation;
+	Oid			table;
 	CacheEntry *entry;
 	GoflowDefinition *definition;
 	bool		found;
@@ -611,8 +613,12 @@ goflow_workflow_load(int workflow_id)
 	}
 	entry = hash_search(cache, &workflow_id, HASH_FIND, NULL);
 	if (entry)
+	{
 		entry->used = ++cache_clock;
-	if (entry && entry->table == table)
+		if (entry->relations != relations && entry->table == goflow_relation("workflow"))
+			entry->relations = relations;
+	}
+	if (entry && entry->relations == relations)
 	{
 		uint64		generation = types_generation;
 
@@ -623,6 +629,7 @@ goflow_workflow_load(int workflow_id)
 		}
 	}
 
+	table = goflow_relation("workflow");
 	definition = compile(workflow_id);
 	entry = hash_search(cache, &workflow_id, HASH_ENTER, &found);
 	if (found)
@@ -634,6 +641,7 @@ goflow_workflow_load(int workflow_id)
 	}
 	entry->used = ++cache_clock;
 	entry->table = table;
+	entry->relations = relations;
 	entry->types = 0;			/* to be looked at again, should any have changed meanwhile */
 	entry->definition = definition;
 	return definition;
