@@ -22,13 +22,6 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 
-bool
-goflow_node_has_ended(const GoflowNodeRun *run)
-{
-	return run->state == GOFLOW_NODE_COMPLETED || run->state == GOFLOW_NODE_FAILED ||
-		run->state == GOFLOW_NODE_CANCELLED || run->state == GOFLOW_NODE_SKIPPED;
-}
-
 static bool
 is_taken(GoflowFrame *frame, const GoflowEdge *edge)
 {
@@ -143,9 +136,21 @@ cancel_rest(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *join)
 	pfree(rest);
 }
 
-/* May one of the nodes that name this one in "on_error" still fail?  Has one failed? */
-static void
-look_at_failures(GoflowFrame *frame, GoflowNode *node, bool *failed, bool *pending)
+/* Has one of the nodes failed that name this one in "on_error"? */
+static bool
+has_failure(GoflowFrame *frame, GoflowNode *node)
+{
+	ListCell   *lc;
+
+	foreach(lc, node->failures)
+		if (goflow_run(frame, (GoflowNode *) lfirst(lc))->state == GOFLOW_NODE_FAILED)
+			return true;
+	return false;
+}
+
+/* May one of them still fail? */
+static bool
+may_have_failure(GoflowFrame *frame, GoflowNode *node)
 {
 	ListCell   *lc;
 
@@ -153,9 +158,10 @@ look_at_failures(GoflowFrame *frame, GoflowNode *node, bool *failed, bool *pendi
 	{
 		GoflowNodeRun *run = goflow_run(frame, (GoflowNode *) lfirst(lc));
 
-		*failed |= run->state == GOFLOW_NODE_FAILED;
-		*pending |= run->reachable && !goflow_node_has_ended(run);
+		if (run->reachable && !goflow_node_has_ended(run))
+			return true;
 	}
+	return false;
 }
 
 /* Decides about a node that is idle; true if it was skipped. */
@@ -166,8 +172,6 @@ settle(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 	int			edges = 0;
 	int			taken = 0;
 	int			pending = 0;
-	bool		failed = false;
-	bool		may_fail = false;
 	bool		is_met;
 
 	/* "join" of a parallel is about its branches */
@@ -177,14 +181,10 @@ settle(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 		frame->now.unwind != GOFLOW_UNWIND_NONE)
 		return false;
 
-	if (node->failures)
+	if (has_failure(frame, node))
 	{
-		look_at_failures(frame, node, &failed, &may_fail);
-		if (failed)
-		{
-			goflow_cascade_make_ready(frame, node);
-			return false;
-		}
+		goflow_cascade_make_ready(frame, node);
+		return false;
 	}
 	for (int i = 0; i < node->nin; i++)
 	{
@@ -216,7 +216,7 @@ settle(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 		if (node->cancel_rest && !needs_all)
 			cancel_rest(ex, frame, node);
 	}
-	else if (!may_fail && (needs_all || taken + pending < node->join_count))
+	else if ((needs_all || taken + pending < node->join_count) && !may_have_failure(frame, node))
 	{
 		goflow_execution_record(ex, frame, node, GOFLOW_NODE_SKIPPED, 0, 0, NULL);
 		return true;

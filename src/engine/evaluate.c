@@ -360,17 +360,20 @@ prepare_cast(GoflowPlan *plan, GoflowExpr *expr, Oid source, int32 source_typmod
 }
 
 /* A bare literal is read as a value of the target's type, or as text. */
-static Datum
+static pg_noinline Datum
 read_literal(GoflowExpr *expr, Datum value, bool isnull, Oid *type, int32 *typmod)
 {
+	Oid			literal_type = OidIsValid(expr->target) ? getBaseType(expr->target) : TEXTOID;
 	Oid			input;
 	Oid			ioparam;
 
-	*type = OidIsValid(expr->target) ? getBaseType(expr->target) : TEXTOID;
-	*typmod = -1;
+	if (type)
+		*type = literal_type;
+	if (typmod)
+		*typmod = -1;
 	if (isnull)
 		return (Datum) 0;
-	getTypeInputInfo(*type, &input, &ioparam);
+	getTypeInputInfo(literal_type, &input, &ioparam);
 	return OidInputFunctionCall(input, DatumGetCString(value), ioparam, -1);
 }
 
@@ -463,14 +466,12 @@ evaluate_pure(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr, GoflowP
 			  Oid *type, int32 *typmod)
 {
 	Datum		value;
-	Oid			literal_type;
-	int32		literal_typmod;
 
 	ResetExprContext(plan->econtext);
 	set_params(ex, frame, expr, plan->params);
 	value = ExecEvalExprSwitchContext(plan->state, plan->econtext, isnull);
 	if (unlikely(plan->type == UNKNOWNOID))
-		value = read_literal(expr, value, *isnull, &literal_type, &literal_typmod);
+		value = read_literal(expr, value, *isnull, NULL, NULL);
 	value = cast_value(plan, value, isnull);
 	if (!plan->is_by_value && !*isnull)
 		value = keep_value(ex, frame, plan->result_type, value);
@@ -531,6 +532,21 @@ evaluate(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr, GoflowPlan *
 	return value;
 }
 
+/* The same with state of its own: that of the plan is in use. */
+static pg_noinline Datum
+evaluate_nested(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr, const GoflowPlan *plan,
+				bool *isnull, Oid *type, int32 *typmod)
+{
+	GoflowPlan	nested = *plan;
+	Datum		value;
+
+	nested.lxid = InvalidLocalTransactionId;
+	begin_transaction(&nested, expr);
+	value = evaluate(ex, frame, expr, &nested, isnull, type, typmod);
+	MemoryContextDelete(nested.context);
+	return value;
+}
+
 /*
  * Evaluates an expression, coerced to its target if it has one.  The result
  * is in the execution's memory.  Needs an active snapshot and, unless the
@@ -548,15 +564,7 @@ goflow_evaluate(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr, bool 
 	if (!is_present(plan))
 		begin_transaction(plan, expr);
 	if (plan->in_use)
-	{
-		GoflowPlan	nested = *plan;
-
-		nested.lxid = InvalidLocalTransactionId;
-		begin_transaction(&nested, expr);
-		value = evaluate(ex, frame, expr, &nested, isnull, type, typmod);
-		MemoryContextDelete(nested.context);
-		return value;
-	}
+		return evaluate_nested(ex, frame, expr, plan, isnull, type, typmod);
 	plan->in_use = true;
 	value = evaluate(ex, frame, expr, plan, isnull, type, typmod);
 	plan->in_use = false;
@@ -838,10 +846,10 @@ goflow_evaluate_jsonb(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr)
 Jsonb *
 goflow_evaluate_object(GoflowExecution *ex, GoflowFrame *frame, const GoflowNamedExpr *exprs, int n)
 {
-	char	  **names = palloc(Max(n, 1) * sizeof(char *));
-	Oid		   *types = palloc(Max(n, 1) * sizeof(Oid));
-	Datum	   *values = palloc(Max(n, 1) * sizeof(Datum));
-	bool	   *nulls = palloc(Max(n, 1) * sizeof(bool));
+	Datum	   *values = palloc(Max(n, 1) * (sizeof(Datum) + sizeof(char *) + sizeof(Oid) + sizeof(bool)));
+	char	  **names = (char **) (values + n);
+	Oid		   *types = (Oid *) (names + n);
+	bool	   *nulls = (bool *) (types + n);
 
 	for (int i = 0; i < n; i++)
 	{

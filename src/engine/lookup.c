@@ -44,31 +44,40 @@ frame_of_variable(GoflowFrame *frame, int variable)
 	return frame;
 }
 
+/* Makes values of what was read of a node from the journal; false: there is nothing. */
+static pg_noinline bool
+decode_columns(GoflowFrame *frame, const GoflowNode *node, GoflowNodeRun *run)
+{
+	MemoryContext old;
+	Datum	   *values;
+	bool	   *nulls;
+
+	if (run->output == NULL)
+		return false;
+	old = MemoryContextSwitchTo(frame->context);
+	values = palloc(node->ncolumns * sizeof(Datum));
+	nulls = palloc(node->ncolumns * sizeof(bool));
+	goflow_values_decode(node->columns, node->ncolumns, run->output, values, nulls);
+	run->values = values;
+	run->nulls = nulls;
+	MemoryContextSwitchTo(old);
+	return true;
+}
+
 static Datum
-value_of_node(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, int column, bool *isnull)
+value_of_node(GoflowFrame *frame, GoflowNode *node, int column, bool *isnull)
 {
 	GoflowNodeRun *run;
 
 	frame = goflow_frame_of_body(frame, node->body);
 	run = goflow_run(frame, node);
-	*isnull = true;
-	if (run->state != GOFLOW_NODE_COMPLETED && run->state != GOFLOW_NODE_RUNNING)
-		return (Datum) 0;		/* skipped, failed, or not reached from this entry */
-	if (run->values == NULL)
-	{
-		MemoryContext old;
-		Datum	   *values;
-		bool	   *nulls;
 
-		if (run->output == NULL)
-			return (Datum) 0;
-		old = MemoryContextSwitchTo(frame->context);
-		values = palloc(node->ncolumns * sizeof(Datum));
-		nulls = palloc(node->ncolumns * sizeof(bool));
-		goflow_values_decode(node->columns, node->ncolumns, run->output, values, nulls);
-		run->values = values;
-		run->nulls = nulls;
-		MemoryContextSwitchTo(old);
+	/* it may have been skipped, or have failed, or not be reached from this entry */
+	if ((run->state != GOFLOW_NODE_COMPLETED && run->state != GOFLOW_NODE_RUNNING) ||
+		(run->values == NULL && !decode_columns(frame, node, run)))
+	{
+		*isnull = true;
+		return (Datum) 0;
 	}
 	*isnull = run->nulls[column];
 	return run->values[column];
@@ -172,13 +181,8 @@ value_of_row(TupleTableSlot *row, int column, bool *isnull)
 	return slot_getattr(row, column, isnull);
 }
 
-/*
- * The present value of a reference, seen by a node's expression in a frame;
- * valid as long as the frame's memory or the caller's.
- */
-Datum
-goflow_reference_value(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node,
-					   const GoflowRef *ref, bool *isnull)
+static pg_noinline Datum
+value_of_other(GoflowExecution *ex, GoflowFrame *frame, const GoflowRef *ref, bool *isnull)
 {
 	GoflowNodeRun *run;
 
@@ -186,14 +190,9 @@ goflow_reference_value(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node
 	switch (ref->kind)
 	{
 		case GOFLOW_REF_INPUT:
-			*isnull = ex->input_nulls[ref->field];
-			return ex->inputs[ref->field];
 		case GOFLOW_REF_VARIABLE:
-			frame = frame_of_variable(frame, ref->field);
-			*isnull = frame->now.variable_nulls[ref->field - frame->body->first_variable];
-			return frame->now.variables[ref->field - frame->body->first_variable];
 		case GOFLOW_REF_NODE:
-			return value_of_node(ex, frame, ref->node, ref->field, isnull);
+			break;				/* the commonest are the caller's */
 		case GOFLOW_REF_TRIGGER:
 			return text_or_null(ex->trigger[ref->field], isnull);
 		case GOFLOW_REF_EXECUTION:
@@ -214,6 +213,30 @@ goflow_reference_value(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node
 			return value_of_row(ex->old_row, ref->field, isnull);
 	}
 	elog(ERROR, "unexpected reference kind %d", (int) ref->kind);
+}
+
+/*
+ * The present value of a reference, seen by a node's expression in a frame;
+ * valid as long as the frame's memory or the caller's.
+ */
+Datum
+goflow_reference_value(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node,
+					   const GoflowRef *ref, bool *isnull)
+{
+	switch (ref->kind)
+	{
+		case GOFLOW_REF_INPUT:
+			*isnull = ex->input_nulls[ref->field];
+			return ex->inputs[ref->field];
+		case GOFLOW_REF_VARIABLE:
+			frame = frame_of_variable(frame, ref->field);
+			*isnull = frame->now.variable_nulls[ref->field - frame->body->first_variable];
+			return frame->now.variables[ref->field - frame->body->first_variable];
+		case GOFLOW_REF_NODE:
+			return value_of_node(frame, ref->node, ref->field, isnull);
+		default:
+			return value_of_other(ex, frame, ref, isnull);
+	}
 }
 
 /* node NULL: the variable's first value.  The value is in the memory of some frame; it is copied. */

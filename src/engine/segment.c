@@ -91,11 +91,12 @@ disconnect_spi(Position *at)
 static void
 name(GoflowInstance *instance, GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, int attempt)
 {
-	memset(instance, 0, sizeof(*instance));
-	instance->execution_id = ex->row->id;
-	instance->frame = frame ? frame->id : 0;
-	instance->node = node ? node->index : -1;
-	instance->attempt = attempt;
+	*instance = (GoflowInstance) {
+		.execution_id = ex->row->id,
+		.frame = frame ? frame->id : 0,
+		.node = node ? node->index : -1,
+		.attempt = attempt
+	};
 }
 
 /* Has the server crashed with it, or with others of its kind? */
@@ -345,11 +346,12 @@ enter(Position *at, GoflowFrame *frame, GoflowNode *node, int attempt, bool bare
 	GoflowNode *blamed = frame && !node ? frame->body->owner : node;
 
 	if (!bare)
+	{
 		connect_spi(at);
-	if (ex->is_inline)
-		return;					/* the session is the caller's */
-	if (!bare)
+		if (ex->is_inline)
+			return;				/* the session is the caller's */
 		goflow_activity_show(ex->definition, blamed);
+	}
 	name(&at->instance, ex, frame, node, attempt);
 	at->losses = goflow_queue_set_driven(&at->instance);
 	if (at->losses >= GOFLOW_MAX_LOSSES)
@@ -498,11 +500,18 @@ run_nodes(Position *at, GoflowBudget *budget, bool only_one)
 		at->frame = goflow_frame_next(ex);
 
 		/* a frame is never stored before it has begun */
-		if (at->frame == NULL &&
-			(budget->nodes <= 0 ||
-			 (budget->deadline != 0 && budget->ran > 0 &&
-			  (at->ended_at ? at->ended_at : GetCurrentTimestamp()) >= budget->deadline)))
-			break;
+		if (at->frame == NULL)
+		{
+			if (budget->nodes <= 0)
+				break;
+			if (budget->deadline != 0 && budget->ran > 0)
+			{
+				if (previous == 0)
+					previous = GetCurrentTimestamp();
+				if (previous >= budget->deadline)
+					break;
+			}
+		}
 		at->ended_at = 0;
 		if (at->frame)
 		{

@@ -190,11 +190,12 @@ goflow_session_holds_advisory_lock(void)
 	return found;
 }
 
+/* now: a moment close to the present one. */
 static void
 light_fuse(TimestampTz now)
 {
 	if (get_timeout_active(fuse_timeout) && now >= fuse_lit_at &&
-		now - fuse_lit_at < goflow_fuse * INT64CONST(1000) / 10)
+		now - fuse_lit_at < goflow_fuse * INT64CONST(100))
 		return;
 	enable_timeout_every(fuse_timeout, TimestampTzPlusMilliseconds(now, goflow_fuse), goflow_fuse);
 	fuse_lit_at = now;

@@ -402,7 +402,13 @@ extern void goflow_variable_assign(GoflowExecution *ex, GoflowFrame *frame, int 
 								   GoflowNode *node, Datum value, bool isnull);
 
 /* ---- cascade.c ---- */
-extern bool goflow_node_has_ended(const GoflowNodeRun *run);
+static inline bool
+goflow_node_has_ended(const GoflowNodeRun *run)
+{
+	return run->state == GOFLOW_NODE_COMPLETED || run->state == GOFLOW_NODE_FAILED ||
+		run->state == GOFLOW_NODE_CANCELLED || run->state == GOFLOW_NODE_SKIPPED;
+}
+
 extern void goflow_cascade_ended(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
 
 /* A node that has a pending has completed: its result is complete but for "aggregate". */

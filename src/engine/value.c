@@ -123,16 +123,12 @@ encode_plain(GoflowWrites *writes, Oid type, Datum value)
 	}
 }
 
-static text *
-encode(GoflowWrites *writes, const GoflowField *field, Datum value)
+static pg_noinline text *
+encode_other(const GoflowField *field, Datum value)
 {
-	text	   *result = encode_plain(writes, field->type, value);
-	TypeEntry  *type;
+	TypeEntry  *type = lookup_type(field->type);
+	text	   *result;
 	int			level = 0;
-
-	if (result)
-		return result;
-	type = lookup_type(field->type);
 
 	/* below 1, floats lose digits */
 	if (extra_float_digits < 1)
@@ -150,16 +146,23 @@ encode(GoflowWrites *writes, const GoflowField *field, Datum value)
 text *
 goflow_value_encode(const GoflowField *field, Datum value)
 {
-	return encode(NULL, field, value);
+	text	   *result = encode_plain(NULL, field->type, value);
+
+	return result ? result : encode_other(field, value);
 }
 
 text *
 goflow_value_write(GoflowWrites *writes, const GoflowField *field, Datum value)
 {
-	MemoryContext old = MemoryContextSwitchTo(writes->context);
-	text	   *result = encode(writes, field, value);
+	text	   *result = encode_plain(writes, field->type, value);
 
-	MemoryContextSwitchTo(old);
+	if (result == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(writes->context);
+
+		result = encode_other(field, value);
+		MemoryContextSwitchTo(old);
+	}
 	return result;
 }
 

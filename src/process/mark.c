@@ -365,19 +365,15 @@ goflow_mark_claims(const pg_uuid_t *executions, int n)
 }
 
 /* Where an instance runs. */
-static Place
-place_of(Oid database, const GoflowInstance *instance, int workflow_id)
+static inline void
+set_place(Place *place, Oid database, const GoflowInstance *instance, int workflow_id)
 {
-	Place		place = {
-		.database = database,
-		.execution_id = instance->execution_id,
-		.workflow_id = workflow_id,
-		.frame = instance->frame,
-		.node = instance->node,
-		.compensation = Min(instance->attempt, 0)
-	};
-
-	return place;
+	place->database = database;
+	place->execution_id = instance->execution_id;
+	place->workflow_id = workflow_id;
+	place->frame = instance->frame;
+	place->node = instance->node;
+	place->compensation = Min(instance->attempt, 0);
 }
 
 /* This is about to run. */
@@ -386,7 +382,7 @@ goflow_mark_run(const GoflowInstance *instance, int workflow_id)
 {
 	my_mark->state = MARK_NONE;
 	pg_compiler_barrier();
-	my_mark->place = place_of(MyDatabaseId, instance, workflow_id);
+	set_place(&my_mark->place, MyDatabaseId, instance, workflow_id);
 	pg_compiler_barrier();
 	my_mark->state = MARK_RUNNING;
 }
@@ -445,7 +441,7 @@ goflow_mark_crashes(const GoflowInstance *instance, int workflow_id)
 
 	if (!goflow_mark_has_crashes())
 		return crashes;
-	place = place_of(MyDatabaseId, instance, workflow_id);
+	set_place(&place, MyDatabaseId, instance, workflow_id);
 	goflow_lock(LW_SHARED);
 	strike = find_strike(&place);
 	fence = find_fence(&place);
@@ -509,7 +505,7 @@ acquit(const GoflowInstance *instance)
 
 	if (my_mark->state != MARK_RUNNING || (marks->nstrikes == 0 && marks->nfences == 0))
 		return;
-	place = place_of(my_mark->place.database, instance, my_mark->place.workflow_id);
+	set_place(&place, my_mark->place.database, instance, my_mark->place.workflow_id);
 	if (!same_place(&place, &my_mark->place))
 		return;					/* it was fenced, and did not run */
 	forget_strike(find_strike(&place));

@@ -39,24 +39,15 @@ goflow_writes_create(MemoryContext context)
 	return writes;
 }
 
-/* Rows are many and small: they are cut from blocks, at a fifth of the price of a chunk each. */
+/* The block has no room for this: it gets one of its own, or another block begins. */
 void *
-goflow_writes_alloc(GoflowWrites *writes, Size size)
+goflow_writes_alloc_block(GoflowWrites *writes, Size size)
 {
-	char	   *result;
-
-	size = MAXALIGN(size);
-	if (size > writes->room_left)
-	{
-		if (size > WRITES_BLOCK / 8)
-			return MemoryContextAlloc(writes->context, size);
-		writes->room = MemoryContextAlloc(writes->context, WRITES_BLOCK);
-		writes->room_left = WRITES_BLOCK;
-	}
-	result = writes->room;
-	writes->room += size;
-	writes->room_left -= size;
-	return result;
+	if (size > WRITES_BLOCK / 8)
+		return MemoryContextAlloc(writes->context, size);
+	writes->room = MemoryContextAlloc(writes->context, WRITES_BLOCK);
+	writes->room_left = WRITES_BLOCK;
+	return goflow_writes_alloc(writes, size);
 }
 
 void

@@ -408,8 +408,25 @@ typedef struct GoflowWritesMark
 extern void goflow_writes_add(GoflowWrites *writes, GoflowWriteKind kind, void *row);
 extern GoflowWrites *goflow_writes_create(MemoryContext context);
 
-/* Memory for a row, or what it points to: it goes with all that is to be written, never by itself. */
-extern void *goflow_writes_alloc(GoflowWrites *writes, Size size);
+/*
+ * Memory for a row, or what it points to: it goes with all that is to be
+ * written, never by itself.  Rows are many and small: they are cut from blocks,
+ * at a fifth of the price of a chunk each.
+ */
+extern void *goflow_writes_alloc_block(GoflowWrites *writes, Size size);
+
+static inline void *
+goflow_writes_alloc(GoflowWrites *writes, Size size)
+{
+	char	   *result = writes->room;
+
+	size = MAXALIGN(size);
+	if (size > writes->room_left)
+		return goflow_writes_alloc_block(writes, size);
+	writes->room += size;
+	writes->room_left -= size;
+	return result;
+}
 
 /*
  * Where the last rows of a kind begin that are an execution's own, which stand
