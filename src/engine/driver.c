@@ -364,6 +364,7 @@ run_batch(Claim *claims, int nclaims, volatile int *next, bool is_first)
 			goflow_session_holds_advisory_lock())
 			break;
 	}
+	goflow_session_timeouts_off();
 	if (goflow_writes_are_notes(writes))
 		(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION,
 								 GUC_ACTION_LOCAL, true, 0, false);
@@ -514,6 +515,7 @@ try_batch(Claim *claims, int nclaims, volatile int *next, bool is_first)
 	}
 	PG_CATCH();
 	{
+		goflow_session_timeouts_off();
 		goflow_session_allow_cancel(false);
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();

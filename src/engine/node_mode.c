@@ -402,7 +402,7 @@ try_node(const GoflowInstance *instance, bool may_repeat, volatile int *priority
 		ErrorData  *error;
 
 		error_context_stack = context.previous;
-		goflow_session_fuse_off();
+		goflow_session_timeouts_off();
 		goflow_session_allow_cancel(false);
 		MemoryContextSwitchTo(old);
 		error = CopyErrorData();

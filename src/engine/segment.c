@@ -706,8 +706,6 @@ goflow_segment_run(GoflowExecution *ex, GoflowBudget *budget)
 		{
 			error_context_stack = &context;
 			end = run_nodes(&at, budget, ex->careful);
-			if (!ex->is_inline)
-				goflow_session_fuse_off();
 			error_context_stack = caller_callback;
 			ReleaseCurrentSubTransaction();
 			MemoryContextSwitchTo(caller_context);
@@ -720,7 +718,7 @@ goflow_segment_run(GoflowExecution *ex, GoflowBudget *budget)
 			error_context_stack = caller_callback;
 			if (!ex->is_inline)
 			{
-				goflow_session_fuse_off();
+				goflow_session_timeouts_off();
 				goflow_session_allow_cancel(false);
 				(void) goflow_queue_set_driven(NULL);
 			}

@@ -21,8 +21,8 @@
  * The fuse is a timeout of our own.  lock_timeout and statement_timeout raise
  * errors that user code may swallow; here the flag tells, whatever the code
  * did, and the alarm repeats until the node ends.  It goes on to burn for the
- * nodes that follow in the segment: it is set again when a tenth of it has
- * burnt, and hurts only who runs code of users.  statement_timeout itself is
+ * nodes that follow in the batch: it is set again when a tenth of it has
+ * burnt, and hurts only who runs code of users on it.  statement_timeout itself is
  * the role's or the definition's wish; the server arms it for statements of
  * clients only, so it is armed here for each node.
  */
@@ -53,6 +53,7 @@ static TimeoutId node_timeout = MAX_TIMEOUTS;
 static volatile sig_atomic_t timed_out = false;
 static volatile sig_atomic_t fuse_burnt = false;
 static volatile sig_atomic_t may_cancel = false;
+static volatile sig_atomic_t on_fuse = false;	/* what runs is to be stopped by it */
 static TimestampTz fuse_lit_at;
 static int	nest_level;
 static int	xact_flags;
@@ -67,8 +68,8 @@ static bool may_have_locks = false;
 static void
 burn_fuse(void)
 {
-	if (!may_cancel)
-		return;					/* between two nodes */
+	if (!may_cancel || !on_fuse)
+		return;					/* between two nodes, or in what has none */
 	fuse_burnt = true;
 	InterruptPending = true;
 	QueryCancelPending = true;
@@ -209,11 +210,10 @@ begin_user_code(TimestampTz now, bool fuse, int64 timeout)
 	goflow_utility_seen = false;
 	fuse_burnt = false;
 	timed_out = false;
+	on_fuse = fuse;
 	goflow_session_allow_cancel(true);
 	if (fuse)
 		light_fuse(now);
-	else if (get_timeout_active(fuse_timeout))
-		disable_timeout(fuse_timeout, false);
 	if (timeout > 0)
 		enable_timeout_every(node_timeout, GetCurrentTimestamp() + timeout, TIMEOUT_REPEAT_MS);
 	if (StatementTimeout > 0)
@@ -228,6 +228,8 @@ goflow_session_node_begin(const GoflowSettings *settings, bool fuse, int64 timeo
 	nest_level = NewGUCNestLevel();
 	if (settings)
 		goflow_settings_apply(settings);
+	if (!fuse && get_timeout_active(fuse_timeout))
+		disable_timeout(fuse_timeout, false);
 	begin_user_code(GetCurrentStatementStartTimestamp(), fuse, timeout);
 }
 
@@ -246,7 +248,7 @@ end_timeouts(void)
 /*
  * After the node returned, within its subtransaction.  After an error the
  * subtransaction's abort does the same, but for the timeouts and the cancels:
- * goflow_session_fuse_off() and goflow_session_allow_cancel().
+ * goflow_session_timeouts_off() and goflow_session_allow_cancel().
  */
 void
 goflow_session_node_end(void)
@@ -274,8 +276,9 @@ goflow_session_pure_end(void)
 	goflow_session_allow_cancel(false);
 }
 
+/* After an error, and when a batch has run all its nodes. */
 void
-goflow_session_fuse_off(void)
+goflow_session_timeouts_off(void)
 {
 	if (fuse_timeout != MAX_TIMEOUTS && get_timeout_active(fuse_timeout))
 		disable_timeout(fuse_timeout, false);
@@ -313,7 +316,7 @@ goflow_session_detached_begin(const GoflowSettings *settings, int64 timeout)
 void
 goflow_session_detached_end(void)
 {
-	goflow_session_fuse_off();
+	goflow_session_timeouts_off();
 	goflow_session_allow_cancel(false);
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();

@@ -653,7 +653,7 @@ extern void goflow_session_pure_begin(TimestampTz now, bool fuse);
 extern void goflow_session_pure_end(void);
 extern void goflow_session_detached_begin(const GoflowSettings *settings, int64 timeout);
 extern void goflow_session_detached_end(void);
-extern void goflow_session_fuse_off(void);
+extern void goflow_session_timeouts_off(void);
 extern void goflow_session_allow_cancel(bool allow);
 extern bool goflow_session_fuse_burnt(void);
 extern bool goflow_session_timed_out(void);
