@@ -39,9 +39,11 @@
 #include "parser/parse_coerce.h"
 #include "tcop/utility.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 typedef struct GoflowPlan
 {
@@ -73,6 +75,9 @@ typedef struct GoflowPlan
 	Oid			result_type;	/* which is of this type */
 	int32		result_typmod;
 } GoflowPlan;
+
+/* goflow_evaluate_epoch() */
+static uint64 epoch = 0;
 
 /* Makes a many-row node known to SPI under its name; rows NULL: to the parser only. */
 static void
@@ -263,6 +268,41 @@ is_present(const GoflowPlan *plan)
 		(plan->source ? CachedPlanIsValid(plan->source) : SPI_plan_is_valid(plan->spi));
 }
 
+/* The server says that something has changed which plans may depend on. */
+static void
+change_epoch_for_relation(Datum arg, Oid relation)
+{
+	epoch++;
+}
+
+static void
+change_epoch(Datum arg, int cacheid, uint32 hashvalue)
+{
+	epoch++;
+}
+
+uint64
+goflow_evaluate_epoch(void)
+{
+	static const int caches[] = {PROCOID, TYPEOID, NAMESPACEOID, OPEROID, AMOPOPID};
+	static LocalTransactionId lxid = InvalidLocalTransactionId;
+	static Oid	user = InvalidOid;
+	static bool registered = false;
+
+	if (lxid == GoflowLocalTransactionId() && user == GetUserId())
+		return epoch;
+	if (!registered)
+	{
+		CacheRegisterRelcacheCallback(change_epoch_for_relation, (Datum) 0);
+		for (int i = 0; i < lengthof(caches); i++)
+			CacheRegisterSyscacheCallback(caches[i], change_epoch, (Datum) 0);
+		registered = true;
+	}
+	lxid = GoflowLocalTransactionId();
+	user = GetUserId();
+	return ++epoch;
+}
+
 /* Brings the per-transaction state up to date. */
 static void
 begin_transaction(GoflowPlan *plan, GoflowExpr *expr)
@@ -276,6 +316,7 @@ begin_transaction(GoflowPlan *plan, GoflowExpr *expr)
 		if (plan->in_use || is_present(plan))
 			return;
 		MemoryContextDelete(plan->context);
+		epoch++;
 	}
 	plan->lxid = InvalidLocalTransactionId;
 	plan->user = GetUserId();

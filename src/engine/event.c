@@ -52,8 +52,17 @@ goflow_event_find(const char *name, GoflowEventType *type)
 static bool
 has_condition(const GoflowNode *node)
 {
-	return node->type == GOFLOW_TYPE_CONDITION || node->type == GOFLOW_TYPE_SWITCH ||
-		((node->type == GOFLOW_TYPE_BREAK || node->type == GOFLOW_TYPE_CONTINUE) && node->expr);
+	switch (node->type)
+	{
+		case GOFLOW_TYPE_CONDITION:
+		case GOFLOW_TYPE_SWITCH:
+			return true;
+		case GOFLOW_TYPE_BREAK:
+		case GOFLOW_TYPE_CONTINUE:
+			return node->expr != NULL;
+		default:
+			return false;
+	}
 }
 
 /* A loop's first column is the number of its iterations. */

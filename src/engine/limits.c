@@ -201,7 +201,7 @@ goflow_limit_check_result(const GoflowNode *node, const Datum *texts, const bool
 
 	for (int i = 0; i < node->ncolumns; i++)
 		if (!nulls[i])
-			size += VARSIZE_ANY_EXHDR(DatumGetPointer(texts[i]));
+			size += VARSIZE(DatumGetPointer(texts[i])) - VARHDRSZ;
 	if (size > (Size) node->max_result)
 		ereport(ERROR,
 				(errcode(ERRCODE_GOFLOW_LIMIT_EXCEEDED),

@@ -385,8 +385,8 @@ goflow_node_may_be_tried(GoflowNode *node)
 	return true;
 }
 
-bool
-goflow_node_is_pure(const GoflowNode *node)
+static bool
+find_pure(const GoflowNode *node)
 {
 	switch (node->type)
 	{
@@ -409,5 +409,18 @@ goflow_node_is_pure(const GoflowNode *node)
 	for (int i = 0; i < node->nexprs; i++)
 		if (!goflow_evaluate_is_pure(node->exprs[i].expr))
 			return false;
+	return true;
+}
+
+bool
+goflow_node_is_pure(GoflowNode *node)
+{
+	uint64		epoch = goflow_evaluate_epoch();
+
+	if (node->pure_epoch == epoch)
+		return true;
+	if (!find_pure(node))
+		return false;
+	node->pure_epoch = epoch;
 	return true;
 }

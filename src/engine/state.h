@@ -535,6 +535,12 @@ extern Tuplestorestate *goflow_evaluate_rows(GoflowExecution *ex, GoflowFrame *f
 extern bool goflow_evaluate_is_simple(GoflowExpr *expr);
 extern bool goflow_evaluate_is_contained(GoflowExpr *expr);
 extern bool goflow_evaluate_is_pure(GoflowExpr *expr);
+
+/*
+ * What was found to be pure remains so until this changes: with the transaction
+ * and the user, and when the server says that a plan may have to be made anew.
+ */
+extern uint64 goflow_evaluate_epoch(void);
 extern bool goflow_evaluate_is_pure_json(GoflowExpr *expr); /* as jsonb, too */
 extern void goflow_evaluate_forget(GoflowExpr *expr);
 
@@ -552,7 +558,7 @@ extern bool goflow_node_may_be_tried(GoflowNode *node);
  * True if all that the node evaluates is pure, as this transaction has found
  * before: it needs no settings, sees no clock and leaves nothing.
  */
-extern bool goflow_node_is_pure(const GoflowNode *node);
+extern bool goflow_node_is_pure(GoflowNode *node);
 
 /* Column "joined", if the node has one: the results of the nodes before it. */
 extern void goflow_node_set_aggregate(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);

@@ -53,10 +53,15 @@ goflow_writes_alloc_block(GoflowWrites *writes, Size size)
 void
 goflow_writes_add(GoflowWrites *writes, GoflowWriteKind kind, void *row)
 {
-	MemoryContext old = MemoryContextSwitchTo(writes->context);
+	if (writes->rows[kind] == NIL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(writes->context);
 
-	writes->rows[kind] = lappend(writes->rows[kind], row);
-	MemoryContextSwitchTo(old);
+		writes->rows[kind] = list_make1(row);
+		MemoryContextSwitchTo(old);
+	}
+	else
+		writes->rows[kind] = lappend(writes->rows[kind], row);	/* it grows where it is */
 }
 
 int
