@@ -571,15 +571,15 @@ typedef struct GoflowReport
 
 extern GoflowReport *goflow_report_create(const char *workflow);
 
-/* True: more errors are only counted, so that their texts need not be made. */
-extern bool goflow_report_is_full(const GoflowReport *report);
-
 /* When all are known: adds how many were not kept. */
 extern void goflow_report_end(GoflowReport *report);
 extern GoflowProblem *goflow_report_error(GoflowReport *report, int code, const char *node,
 										  const char *key, const char *message_format,...) pg_attribute_printf(5, 6);
 extern GoflowProblem *goflow_report_warning(GoflowReport *report, int code, const char *node,
 											const char *key, const char *message_format,...) pg_attribute_printf(5, 6);
+
+/* False: it is only counted, so that there need be no hint. */
+extern bool goflow_problem_is_kept(const GoflowProblem *problem);
 extern void goflow_problem_detail(GoflowProblem *problem, const char *format,...) pg_attribute_printf(2, 3);
 extern void goflow_problem_hint(GoflowProblem *problem, const char *format,...) pg_attribute_printf(2, 3);
 

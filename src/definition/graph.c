@@ -74,6 +74,8 @@ find_source(GoflowBody *body, const GoflowNode *node, const GoflowDependency *de
 	problem = goflow_report_error(report, ERRCODE_GOFLOW_MISSING_DEPENDENCY, node->path,
 								  dependency->key, "node \"%s\" comes after \"%s\", which does not exist",
 								  node->id, dependency->id);
+	if (!goflow_problem_is_kept(problem))
+		return NULL;
 	goflow_nearest_begin(&nearest, body->definition, dependency->id);
 	for (int i = 0; i < body->nnodes; i++)
 		goflow_nearest_offer(&nearest, body->by_id[i]->id);
@@ -155,6 +157,8 @@ resolve_on_error(GoflowBody *body, GoflowNode *node, GoflowReport *report)
 								  target ? "\"on_error\" cannot go to trigger \"%s\"" :
 								  "\"on_error\" names node \"%s\", which does not exist",
 								  node->on_error_id);
+	if (!goflow_problem_is_kept(problem))
+		return;
 	goflow_nearest_begin(&nearest, body->definition, node->on_error_id);
 	goflow_nearest_offer(&nearest, "fail");
 	goflow_nearest_offer(&nearest, "continue");

@@ -193,13 +193,12 @@ static void
 report_unknown_key(GoflowParser *parser, const char *key, const char *path, const char *what,
 				   const GoflowKeyRule *rules, const GoflowKeyRule *more)
 {
-	bool		is_full = goflow_report_is_full(parser->report);
 	GoflowProblem *found = goflow_report_error(parser->report, ERRCODE_GOFLOW_UNKNOWN_KEY, parser->node, path,
 											   "unknown key \"%s\" in %s", key, what);
 	GoflowNearest nearest;
 	StringInfoData list;
 
-	if (is_full)
+	if (!goflow_problem_is_kept(found))
 		return;
 	goflow_nearest_begin(&nearest, parser->definition, key);
 	initStringInfo(&list);

@@ -60,6 +60,12 @@ goflow_report_create(const char *workflow)
 		(result) = buf_.data; \
 	} while (0)
 
+bool
+goflow_problem_is_kept(const GoflowProblem *problem)
+{
+	return problem->message != NULL;
+}
+
 static GoflowProblem *
 add_problem(GoflowReport *report, bool is_warning, int code, const char *node, const char *key,
 			char *message)
@@ -75,12 +81,6 @@ add_problem(GoflowReport *report, bool is_warning, int code, const char *node, c
 	report->problems = lappend(report->problems, problem);
 	MemoryContextSwitchTo(old);
 	return problem;
-}
-
-bool
-goflow_report_is_full(const GoflowReport *report)
-{
-	return report->nerrors >= GOFLOW_MAX_PROBLEMS;
 }
 
 GoflowProblem *
@@ -135,7 +135,7 @@ goflow_problem_detail(GoflowProblem *problem, const char *format,...)
 {
 	char	   *text;
 
-	if (problem->message == NULL)
+	if (!goflow_problem_is_kept(problem))
 		return;
 	format_into(text, format);
 	problem->detail = store_text(problem, text);
@@ -146,7 +146,7 @@ goflow_problem_hint(GoflowProblem *problem, const char *format,...)
 {
 	char	   *text;
 
-	if (problem->message == NULL)
+	if (!goflow_problem_is_kept(problem))
 		return;
 	format_into(text, format);
 	problem->hint = store_text(problem, text);
@@ -209,12 +209,15 @@ goflow_nearest_begin(GoflowNearest *nearest, GoflowDefinition *definition, const
 void
 goflow_nearest_offer(GoflowNearest *nearest, const char *candidate)
 {
-	int			wanted_length = strlen(nearest->wanted);
-	int			candidate_length = strlen(candidate);
+	int			wanted_length;
+	int			candidate_length;
 	int			distance;
 
-	if (Max(wanted_length, candidate_length) >= NAMEDATALEN ||
-		nearest->definition->ncompared >= MAX_COMPARED)
+	if (nearest->definition->ncompared >= MAX_COMPARED)
+		return;
+	wanted_length = strlen(nearest->wanted);
+	candidate_length = strlen(candidate);
+	if (Max(wanted_length, candidate_length) >= NAMEDATALEN)
 		return;
 	nearest->definition->ncompared++;
 	distance = varstr_levenshtein_less_equal(nearest->wanted, wanted_length,
