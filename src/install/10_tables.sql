@@ -10,7 +10,7 @@ CREATE TABLE goflow.workflow (
 	owner        regrole NOT NULL,
 	definition   jsonb NOT NULL,       -- as given to define()
 	contract     jsonb NOT NULL,       -- each node's columns as define() saw them, by name
-	settings     text[] NOT NULL,      -- name, value, name, value, …: in force around every node
+	settings     text[] NOT NULL,      -- name, value, name, value, ...: in force around every node
 	created_at   timestamptz NOT NULL DEFAULT pg_catalog.now(),
 	dropped_at   timestamptz,
 	retention    interval,             -- of finished executions of all versions; NULL: goflow.retention

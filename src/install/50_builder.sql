@@ -1,7 +1,7 @@
 -- The builder: makes the JSON of a definition, and nothing else.
 --
 -- A part is a jsonb object with what it adds to a definition, such as
--- {"nodes": {"a": {…}}}; goflow.workflow() and goflow.body() put parts together.
+-- {"nodes": {"a": {...}}}; goflow.workflow() and goflow.body() put parts together.
 -- There is a function per type of node, with an argument per key, of the name
 -- of the key.  What is NULL is left out.  Nothing is checked here but that no
 -- name is there twice, which JSON could not say any more: define() checks.
