@@ -122,7 +122,7 @@ RESET ROLE;
 -- drop(): refused while executions are not finished, unless forced.
 BEGIN;
 INSERT INTO goflow.execution (execution_id, workflow_id, run_as, state, priority, created_at, input, home)
-SELECT '00000000-0000-7000-8000-000000000001', workflow_id, 'regress_goflow_owner', 'p', 0, now(), '{}', gen_random_uuid()
+SELECT '00000000-0000-7000-8000-000000000001', workflow_id, 'regress_goflow_owner', 'p', 0, now(), '\x00', gen_random_uuid()
   FROM goflow.workflow WHERE name = 'owned' AND version = 1;
 SAVEPOINT s;
 SELECT goflow.drop('owned');

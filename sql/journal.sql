@@ -119,6 +119,8 @@ SELECT node, attempt, state FROM goflow.nodes(:'execution') WHERE frame = 0 ORDE
 
 -- What is not packed entries is an error, whatever it is.
 SELECT count(*) FROM goflow.entries('', now());
+SELECT goflow.texts('\x06000206c3bc'), goflow.texts('\x00');
+SELECT goflow.texts('\x0602');
 DO $$
 DECLARE
 	packed bytea := (SELECT journal FROM goflow.execution WHERE journal IS NOT NULL ORDER BY length(journal) DESC LIMIT 1);

@@ -33,7 +33,7 @@ PG_FUNCTION_INFO_V1(goflow_reassign);
 	"'grant_usage', 'revoke_usage', 'adopt', 'health'," \
 	" 'worker_list', 'queue_list', 'tracker_show', 'message_show', 'waiting_list'"
 #define ADMIN_VIEWS "'workers', 'queue', 'tracker', 'messages', 'waiting'"
-#define OWNER_FUNCTIONS "'grant_admin', 'revoke_admin', 'installed', 'keep_home', 'keep_adopted', 'entries'"
+#define OWNER_FUNCTIONS "'grant_admin', 'revoke_admin', 'installed', 'keep_home', 'keep_adopted', 'entries', 'texts'"
 
 /* What GRANT and REVOKE are about, one row each. */
 static const char user_objects[] =

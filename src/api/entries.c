@@ -1,6 +1,6 @@
 /*
  * entries.c
- *		entries(): what is packed in the journal, for the view goflow.node_state.
+ *		entries(), texts(): what is packed in rows.
  */
 #include "postgres.h"
 
@@ -12,6 +12,14 @@
 #include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(goflow_entries);
+PG_FUNCTION_INFO_V1(goflow_texts);
+
+/* texts(packed bytea) returns text[].  Errors: XX001 for what is not packed texts. */
+Datum
+goflow_texts(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_ARRAYTYPE_P(goflow_texts_unpack(PG_GETARG_BYTEA_PP(0)));
+}
 
 /*
  * entries(packed bytea, start timestamptz) returns setof (frame, node, attempt,

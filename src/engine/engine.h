@@ -31,9 +31,8 @@ extern void goflow_session_handle_cancel(SIGNAL_ARGS);
  */
 extern void goflow_engine_run_inline(GoflowExecutionRow *row, bool raise);
 
-/* Typed inputs of a workflow from a jsonb object, in text form, in declared order. */
-extern ArrayType *goflow_input_convert(GoflowDefinition *definition, Jsonb *input,
-									   GoflowExecutionRow *row);
+/* Typed inputs of a workflow from a jsonb object, in text form, in declared order, packed. */
+extern bytea *goflow_input_convert(GoflowDefinition *definition, Jsonb *input, GoflowExecutionRow *row);
 
 /* One value of a jsonb object in text form; *bad: it is no value of the field's type. */
 extern text *goflow_field_convert(const GoflowField *field, JsonbValue *given, ErrorData **bad);

@@ -245,7 +245,8 @@ goflow_event_data(const GoflowExecutionRow *row, GoflowDefinition *definition,
 		case GOFLOW_EVENT_EXECUTION_STARTED:
 			add_number(&members, "version", definition->version);
 			add_jsonb(&members, "input",
-					  goflow_display_values(definition->inputs, definition->ninputs, row->input));
+					  goflow_display_values(definition->inputs, definition->ninputs,
+											goflow_texts_unpack(row->input)));
 			break;
 		case GOFLOW_EVENT_EXECUTION_COMPLETED:
 		case GOFLOW_EVENT_EXECUTION_FAILED:

@@ -180,13 +180,12 @@ check_names(GoflowDefinition *definition, Jsonb *input)
 	}
 }
 
-ArrayType *
+bytea *
 goflow_input_convert(GoflowDefinition *definition, Jsonb *input, GoflowExecutionRow *row)
 {
 	int			n = definition->ninputs;
 	Datum	   *elements = palloc0(Max(n, 1) * sizeof(Datum));
 	bool	   *nulls = palloc0(Max(n, 1) * sizeof(bool));
-	int			lower = 1;
 
 	if (!JB_ROOT_IS_OBJECT(input))
 		ereport(ERROR,
@@ -216,9 +215,7 @@ goflow_input_convert(GoflowDefinition *definition, Jsonb *input, GoflowExecution
 		nulls[i] = value == NULL;
 		elements[i] = PointerGetDatum(value);
 	}
-	if (n == 0)
-		return construct_empty_array(TEXTOID);
-	return construct_md_array(elements, nulls, 1, &n, &lower, TEXTOID, -1, false, TYPALIGN_INT);
+	return goflow_texts_pack(elements, nulls, n);
 }
 
 int16

@@ -68,7 +68,7 @@ create(GoflowExecutionRow *row, GoflowWrites *writes, MemoryContext context)
 static void
 decode_inputs(GoflowExecution *ex)
 {
-	goflow_values_decode(ex->definition->inputs, ex->definition->ninputs, ex->row->input,
+	goflow_values_decode(ex->definition->inputs, ex->definition->ninputs, goflow_texts_unpack(ex->row->input),
 						 ex->inputs, ex->input_nulls);
 }
 

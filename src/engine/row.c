@@ -374,17 +374,9 @@ goflow_row_encode(GoflowRowMapping *mapping_base, const NullableDatum *inputs,
 	Mapping    *mapping = (Mapping *) mapping_base;
 	GoflowDefinition *definition = mapping->base.definition;
 	int			n = definition->ninputs;
-	int			lower = 1;
-	Datum	   *elements;
-	bool	   *nulls;
+	Datum	   *elements = palloc(Max(n, 1) * sizeof(Datum));
+	bool	   *nulls = palloc(Max(n, 1) * sizeof(bool));
 
-	if (n == 0)
-	{
-		row->input = construct_empty_array(TEXTOID);
-		return;
-	}
-	elements = palloc(n * sizeof(Datum));
-	nulls = palloc(n * sizeof(bool));
 	for (int i = 0; i < n; i++)
 	{
 		nulls[i] = inputs[i].isnull;
@@ -393,6 +385,5 @@ goflow_row_encode(GoflowRowMapping *mapping_base, const NullableDatum *inputs,
 			elements[i] = PointerGetDatum(goflow_value_encode(&definition->inputs[i],
 															  inputs[i].value));
 	}
-	row->input = construct_md_array(elements, nulls, 1, &n, &lower, TEXTOID, -1, false,
-									TYPALIGN_INT);
+	row->input = goflow_texts_pack(elements, nulls, n);
 }

@@ -43,7 +43,7 @@ CREATE TABLE goflow.execution (
 	home         uuid NOT NULL,        -- the database whose it is: goflow.home
 	parent       uuid,
 	root         uuid,                 -- of one that a node started: the execution at the top of all that did
-	input        text[] NOT NULL,      -- the declared inputs in order, in text form
+	input        bytea NOT NULL,       -- the declared inputs in order, in text form: texts(input)
 	trigger      text[],               -- trigger.*: node, event, table; NULL: by hand
 	output       jsonb,
 	error        jsonb,
@@ -123,6 +123,10 @@ CREATE TABLE goflow.journal (
 	more         bytea,                -- the entries after it (src/store/entry.c): entries(more, started_at)
 	PRIMARY KEY (execution_id, frame, node, attempt)
 );
+
+CREATE FUNCTION goflow.texts(packed bytea) RETURNS text[]
+	AS 'MODULE_PATHNAME', 'goflow_texts' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION goflow.texts IS 'Inputs of an execution, as its row has them.';
 
 CREATE FUNCTION goflow.entries(packed bytea, start timestamptz,
 	OUT frame int, OUT node smallint, OUT attempt smallint, OUT state "char", OUT port smallint, OUT seq int,

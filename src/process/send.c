@@ -203,7 +203,7 @@ execution_of(const GoflowMessage *message, bool variables)
 	row = palloc0(sizeof(GoflowExecutionRow));
 	row->id = message->execution_id;
 	row->state = event->state;
-	row->input = construct_empty_array(TEXTOID);
+	row->input = goflow_texts_pack(NULL, NULL, 0);
 	row->started_at = message->started_at;
 	row->finished_at = event->at;
 	row->last_seq = event->number;

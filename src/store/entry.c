@@ -240,29 +240,6 @@ pack(Packer *packer, const GoflowNodeRow *entry)
 	return true;
 }
 
-/* The columns of an entry, in the current context. */
-static ArrayType *
-unpack_columns(GoflowUnpack *from)
-{
-	int			n = goflow_unpack_count(from);
-	Datum	   *columns = palloc(n * sizeof(Datum));
-	bool	   *nulls = palloc(n * sizeof(bool));
-	ArrayType  *array;
-
-	for (int i = 0; i < n; i++)
-	{
-		columns[i] = PointerGetDatum(goflow_unpack_text(from));
-		nulls[i] = DatumGetPointer(columns[i]) == NULL;
-	}
-	array = goflow_texts_make(columns, nulls, n);
-	for (int i = 0; i < n; i++)
-		if (!nulls[i])
-			pfree(DatumGetPointer(columns[i]));
-	pfree(columns);
-	pfree(nulls);
-	return array;
-}
-
 static GoflowNodeRow *
 unpack(GoflowUnpack *from, Before *before)
 {
@@ -276,7 +253,7 @@ unpack(GoflowUnpack *from, Before *before)
 	entry->started_at = before->end + (bits & PACKED_START ? goflow_unpack_number(from) : 0);
 	entry->finished_at = entry->started_at + entry->duration;
 	if (bits & PACKED_COLUMNS)
-		entry->output = unpack_columns(from);
+		entry->output = goflow_unpack_texts(from);
 	entry->port = bits & PACKED_PORT ? (int16) goflow_unpack_number(from) : -1;
 	entry->frame = before->frame + (bits & PACKED_FRAME ? (int32) goflow_unpack_number(from) : 0);
 	entry->attempt = bits & PACKED_ATTEMPT ? (int16) goflow_unpack_number(from) : 1;

@@ -97,7 +97,7 @@ read_row(HeapTuple tuple, TupleDesc tupdesc)
 		row->parent = palloc(sizeof(pg_uuid_t));
 		*row->parent = *DatumGetUUIDP(VALUE(Anum_execution_parent));
 	}
-	row->input = DatumGetArrayTypePCopy(VALUE(Anum_execution_input));
+	row->input = DatumGetByteaPCopy(VALUE(Anum_execution_input));
 	if (!ISNULL(Anum_execution_trigger))
 		row->trigger = DatumGetArrayTypePCopy(VALUE(Anum_execution_trigger));
 	if (!ISNULL(Anum_execution_last_seq))

@@ -4,7 +4,11 @@
  */
 #include "postgres.h"
 
+#include "utils/array.h"
+
 #include "store/pack.h"
+#include "store/store.h"
+#include "store/table.h"
 
 /* What has been packed, as a value in the current context. */
 bytea *
@@ -80,4 +84,55 @@ goflow_unpack_text(GoflowUnpack *unpack)
 	memcpy(VARDATA(value), unpack->at, length);
 	unpack->at += length;
 	return value;
+}
+
+/* A number of texts, and these, as an array in the current context. */
+ArrayType *
+goflow_unpack_texts(GoflowUnpack *unpack)
+{
+	int			n = goflow_unpack_count(unpack);
+	Datum	   *texts = palloc(n * sizeof(Datum));
+	bool	   *nulls = palloc(n * sizeof(bool));
+	ArrayType  *array;
+
+	for (int i = 0; i < n; i++)
+	{
+		texts[i] = PointerGetDatum(goflow_unpack_text(unpack));
+		nulls[i] = DatumGetPointer(texts[i]) == NULL;
+	}
+	array = goflow_texts_make(texts, nulls, n);
+	for (int i = 0; i < n; i++)
+		if (!nulls[i])
+			pfree(DatumGetPointer(texts[i]));
+	pfree(texts);
+	pfree(nulls);
+	return array;
+}
+
+bytea *
+goflow_texts_pack(const Datum *texts, const bool *nulls, int n)
+{
+	Size		size = (Size) (n + 1) * GOFLOW_PACKED_NUMBER;
+	GoflowPack	pack;
+	bytea	   *packed;
+
+	for (int i = 0; i < n; i++)
+		if (!nulls[i])
+			size += VARSIZE_ANY_EXHDR(DatumGetPointer(texts[i]));
+	packed = palloc(VARHDRSZ + size);
+	pack.at = (uint8 *) VARDATA(packed);
+	pack.end = pack.at + size;
+	goflow_pack_number(&pack, n);
+	for (int i = 0; i < n; i++)
+		goflow_pack_text(&pack, nulls[i] ? NULL : (text *) DatumGetPointer(texts[i]));
+	SET_VARSIZE(packed, (char *) pack.at - (char *) packed);
+	return packed;
+}
+
+ArrayType *
+goflow_texts_unpack(const bytea *packed)
+{
+	GoflowUnpack from = goflow_unpack_begin(packed);
+
+	return goflow_unpack_texts(&from);
 }

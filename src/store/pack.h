@@ -11,6 +11,7 @@
 #define GOFLOW_PACK_H
 
 #include "access/htup_details.h"	/* VARDATA() and its kin */
+#include "utils/array.h"
 
 /* A number takes up no more. */
 #define GOFLOW_PACKED_NUMBER 10
@@ -79,5 +80,6 @@ extern GoflowUnpack goflow_unpack_begin(const bytea *packed);
 extern int64 goflow_unpack_number(GoflowUnpack *unpack);
 extern int32 goflow_unpack_count(GoflowUnpack *unpack);	/* of things that follow, each of a byte at least */
 extern text *goflow_unpack_text(GoflowUnpack *unpack);
+extern ArrayType *goflow_unpack_texts(GoflowUnpack *unpack);
 
 #endif							/* GOFLOW_PACK_H */

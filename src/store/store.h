@@ -128,6 +128,10 @@ extern List *goflow_row_triggers_read(const char *name);	/* of a workflow; Goflo
 extern void goflow_row_trigger_register(const char *name, const GoflowRowTriggerRow *row);
 extern void goflow_row_trigger_unregister(const char *name, const char *node);
 
+/* ---- pack.c: texts in few bytes, for columns of type bytea; in the current context ---- */
+extern bytea *goflow_texts_pack(const Datum *texts, const bool *nulls, int n);
+extern ArrayType *goflow_texts_unpack(const bytea *packed);
+
 /* ---- execution.c: executions ---- */
 typedef struct GoflowExecutionRow
 {
@@ -141,7 +145,7 @@ typedef struct GoflowExecutionRow
 	TimestampTz started_at;		/* 0: not yet */
 	TimestampTz finished_at;	/* 0: not yet */
 	pg_uuid_t  *parent;			/* or NULL */
-	ArrayType  *input;
+	bytea	   *input;			/* texts, packed */
 	ArrayType  *trigger;		/* NULL: nobody changed a row for it */
 	int32		last_seq;		/* 0: it has not ended */
 	Jsonb	   *output;			/* or NULL */

@@ -40,7 +40,7 @@ sub start_all
 start_all(1, 0.3);
 $execution = query($node, 'SELECT execution FROM started');
 query($node, "SELECT goflow.wait('$execution')");
-my $at = "(SELECT input[1]::timestamptz FROM goflow.execution WHERE execution_id = '$execution')";
+my $at = "(SELECT (goflow.texts(input))[1]::timestamptz FROM goflow.execution WHERE execution_id = '$execution')";
 # (without its timer it would be found five minutes later: goflow.rescan_interval)
 is(query($node, "SELECT finished_at BETWEEN $at AND $at + interval '2 min' FROM goflow.status('$execution')"),
 	't', 'it goes on in time');

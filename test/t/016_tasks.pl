@@ -267,7 +267,7 @@ SKIP:
 	my $log = '';
 	local $ENV{GO} = "$dir/go";
 	my @c = map { IPC::Run::start([ "$dir/worker", $node->connstr('postgres'), 'hello', $command ], '<', \undef, '2>>', \$log) } 1 .. 2;
-	my $latest = q{(SELECT e.*, x.input[1] AS who FROM goflow.executions e JOIN goflow.execution x ON x.execution_id = e.execution
+	my $latest = q{(SELECT e.*, (goflow.texts(x.input))[1] AS who FROM goflow.executions e JOIN goflow.execution x ON x.execution_id = e.execution
 		WHERE e.workflow = 'greets' ORDER BY e.created_at DESC LIMIT 4) e};
 
 	ok(wait_for($node, "SELECT count(*) = 3 FROM $latest WHERE finished_at IS NOT NULL"), 'the worker in C works');
