@@ -103,7 +103,7 @@ SELECT goflow.start('journal_short', '{"n": 5, "nap": true}') AS execution \gset
 SELECT goflow.wait(:'execution');
 SELECT kept > 0 AS kept, rows > 0 AS rows, entries, differ, events FROM journal_look(:'execution');
 
--- Not what has failed, nor what is long; what was kept is found when a retry goes on.
+-- Not what has failed, nor what is long (fifty iterations are not); what was kept is found when a retry goes on.
 SELECT * FROM journal_look((goflow.run('journal_short', '{"n": 700}', raise => false) ->> 'execution')::uuid);
 SELECT * FROM journal_look((goflow.run('journal_short', '{"n": 50}', raise => false) ->> 'execution')::uuid);
 UPDATE journal_divisor SET n = 0;

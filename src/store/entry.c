@@ -50,8 +50,8 @@
 #define PACKED_FRAME_START 512	/* of its frame: number and moment of the start, before those of the entry */
 
 #define PACKED_NUMBERS 14		/* of an entry at most, without those of its columns */
+#define PACKED_LEAST 4			/* bytes */
 
-#define MAX_ENTRIES 40
 #define MAX_BYTES 1720
 
 /* What an execution's row takes up at most beside values of variable length. */
@@ -72,7 +72,6 @@ typedef struct Before
 typedef struct Packer
 {
 	GoflowPack	pack;
-	int			n;
 	Before		before;
 	uint8		bytes[MAX_BYTES];
 } Packer;
@@ -158,7 +157,6 @@ begin_packing(Packer *packer, TimestampTz start, Size room)
 {
 	packer->pack.at = packer->bytes;
 	packer->pack.end = packer->bytes + Min(room, MAX_BYTES);
-	packer->n = 0;
 	memset(&packer->before, 0, sizeof(packer->before));
 	packer->before.end = start;
 }
@@ -193,7 +191,7 @@ pack(Packer *packer, const GoflowNodeRow *entry)
 	for (int i = 0; i < entry->ncolumns; i++)
 		if (!entry->column_nulls[i])
 			bytes += VARSIZE_ANY_EXHDR(DatumGetPointer(entry->columns[i]));
-	if (packer->n == MAX_ENTRIES || !goflow_pack_has_room(to, PACKED_NUMBERS + entry->ncolumns, bytes))
+	if (!goflow_pack_has_room(to, PACKED_NUMBERS + entry->ncolumns, bytes))
 		return false;
 	goflow_pack_number(to, bits);
 	goflow_pack_number(to, entry->node - before->node);
@@ -227,7 +225,6 @@ pack(Packer *packer, const GoflowNodeRow *entry)
 		goflow_pack_number(to, (int64) entry->seq - entry->frame_seq);
 		goflow_pack_number(to, entry->started_at - entry->frame_at);
 	}
-	packer->n++;
 	before->frame = entry->frame;
 	before->node = entry->node;
 	before->seq = entry->seq;
@@ -403,12 +400,13 @@ goflow_entries_keep(GoflowExecutionRow *execution, GoflowWrites *writes, MemoryC
 	List	   *list = writes->rows[GOFLOW_WRITE_NODE];
 	int			end = list_length(list);
 	int			first = goflow_writes_find(writes, GOFLOW_WRITE_NODE, &execution->id);
+	Size		room = room_in(execution);
 	Packer		packer;
 	MemoryContext old;
 
-	if (execution->journal || first == end || end - first > MAX_ENTRIES)
+	if (execution->journal || first == end || (Size) (end - first) * PACKED_LEAST > room)
 		return;
-	begin_packing(&packer, execution->created_at, room_in(execution));
+	begin_packing(&packer, execution->created_at, room);
 	for (int i = first; i < end; i++)
 		if (!is_plain(list_nth(list, i)) || !pack(&packer, list_nth(list, i)))
 			return;
