@@ -104,7 +104,7 @@ typedef void (*GoflowEventSink) (const GoflowEvent *event, void *arg);
 
 extern bool goflow_event_find(const char *name, GoflowEventType *type);
 extern int	goflow_event_numbers(const GoflowNode *node, const GoflowNodeRow *row);
-extern int32 goflow_event_next_end(const GoflowNode *node, const GoflowNodeRow *row);
+extern int32 goflow_event_next_end(const GoflowNode *node, const GoflowNodeRow *row, int numbers);
 extern int32 goflow_event_end(const GoflowNode *node, const GoflowNodeRow *row);
 extern void goflow_event_of_node(const GoflowDefinition *definition, const GoflowNodeRow *row,
 								 GoflowEventSink sink, void *arg);

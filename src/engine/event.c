@@ -95,14 +95,14 @@ goflow_event_numbers(const GoflowNode *node, const GoflowNodeRow *row)
 	return has_condition(node) ? 1 : 0;
 }
 
-/* The number of a node's end where nothing else happened since it began. */
+/* The number of a node's end where nothing else happened since it began.  numbers: goflow_event_numbers() */
 int32
-goflow_event_next_end(const GoflowNode *node, const GoflowNodeRow *row)
+goflow_event_next_end(const GoflowNode *node, const GoflowNodeRow *row, int numbers)
 {
 	switch (row->state)
 	{
 		case GOFLOW_NODE_COMPLETED:
-			return row->seq + goflow_event_numbers(node, row) + 1 +
+			return row->seq + numbers + 1 +
 				(node->type == GOFLOW_TYPE_SET ? node->nexprs : 0);
 		case GOFLOW_NODE_FAILED:
 			return row->seq + 1;
@@ -115,7 +115,8 @@ goflow_event_next_end(const GoflowNode *node, const GoflowNodeRow *row)
 int32
 goflow_event_end(const GoflowNode *node, const GoflowNodeRow *row)
 {
-	return row->end_seq >= 0 ? row->end_seq : goflow_event_next_end(node, row);
+	return row->end_seq >= 0 ? row->end_seq :
+		goflow_event_next_end(node, row, goflow_event_numbers(node, row));
 }
 
 static GoflowEvent

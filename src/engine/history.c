@@ -308,6 +308,7 @@ goflow_history_end(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, Go
 	GoflowNodeRun *run = goflow_run(frame, node);
 	bool		has_begun = run->seq != 0 || row->state == GOFLOW_NODE_COMPLETED ||
 		row->state == GOFLOW_NODE_FAILED;
+	int			numbers = goflow_event_numbers(node, row);
 
 	tell_frame(frame, row);
 	if (is_helper(ex))
@@ -321,8 +322,8 @@ goflow_history_end(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, Go
 	row->seq = run->seq;
 	run->end_seq = run->seq;
 	if (has_begun)
-		run->end_seq = ex->now.seq += goflow_event_numbers(node, row) + 1;
-	row->end_seq = run->end_seq == goflow_event_next_end(node, row) ? -1 : run->end_seq;
+		run->end_seq = ex->now.seq += numbers + 1;
+	row->end_seq = run->end_seq == goflow_event_next_end(node, row, numbers) ? -1 : run->end_seq;
 	ex->now.seq++;
 	if (!row->retried)
 		tell_total(ex, row);
