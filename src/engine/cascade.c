@@ -246,24 +246,27 @@ settle(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 void
 goflow_cascade_ended(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 {
-	GoflowNode *few[64];
-	bool		is_few = frame->body->nnodes < lengthof(few);
-	GoflowNode **work = is_few ? few : palloc((frame->body->nnodes + 1) * sizeof(GoflowNode *));
-	int			nwork = 0;
+	GoflowNode **skipped = NULL;	/* whose successors are still to be settled */
+	int			nskipped = 0;
 
-	work[nwork++] = node;
-	while (nwork > 0)
+	for (;;)
 	{
-		GoflowNode *source = work[--nwork];
+		for (int i = 0; i <= node->nout; i++)
+		{
+			GoflowNode *next = i < node->nout ? node->out[i].to : node->on_error_node;
 
-		for (int i = 0; i < source->nout; i++)
-			if (settle(ex, frame, source->out[i].to))
-				work[nwork++] = source->out[i].to;
-		if (source->on_error_node && settle(ex, frame, source->on_error_node))
-			work[nwork++] = source->on_error_node;
+			if (next == NULL || !settle(ex, frame, next))
+				continue;
+			if (skipped == NULL)
+				skipped = palloc(frame->body->nnodes * sizeof(GoflowNode *));
+			skipped[nskipped++] = next;
+		}
+		if (nskipped == 0)
+			break;
+		node = skipped[--nskipped];
 	}
-	if (!is_few)
-		pfree(work);
+	if (skipped)
+		pfree(skipped);
 	goflow_frame_check_end(ex, frame);
 }
 
