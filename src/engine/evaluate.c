@@ -281,26 +281,35 @@ change_epoch(Datum arg, int cacheid, uint32 hashvalue)
 	epoch++;
 }
 
+/* Once in a process: asks to be told. */
+static pg_noinline void
+watch_epoch(void)
+{
+	static const int caches[] = {PROCOID, TYPEOID, NAMESPACEOID, OPEROID, AMOPOPID};
+	static bool registered = false;
+
+	if (registered)
+		return;
+	CacheRegisterRelcacheCallback(change_epoch_for_relation, (Datum) 0);
+	for (int i = 0; i < lengthof(caches); i++)
+		CacheRegisterSyscacheCallback(caches[i], change_epoch, (Datum) 0);
+	registered = true;
+}
+
 uint64
 goflow_evaluate_epoch(void)
 {
-	static const int caches[] = {PROCOID, TYPEOID, NAMESPACEOID, OPEROID, AMOPOPID};
 	static LocalTransactionId lxid = InvalidLocalTransactionId;
 	static Oid	user = InvalidOid;
-	static bool registered = false;
 
-	if (lxid == GoflowLocalTransactionId() && user == GetUserId())
-		return epoch;
-	if (!registered)
+	if (lxid != GoflowLocalTransactionId() || user != GetUserId())
 	{
-		CacheRegisterRelcacheCallback(change_epoch_for_relation, (Datum) 0);
-		for (int i = 0; i < lengthof(caches); i++)
-			CacheRegisterSyscacheCallback(caches[i], change_epoch, (Datum) 0);
-		registered = true;
+		watch_epoch();
+		lxid = GoflowLocalTransactionId();
+		user = GetUserId();
+		epoch++;
 	}
-	lxid = GoflowLocalTransactionId();
-	user = GetUserId();
-	return ++epoch;
+	return epoch;
 }
 
 /* Brings the per-transaction state up to date. */

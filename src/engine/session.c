@@ -191,29 +191,40 @@ goflow_session_holds_advisory_lock(void)
 	return found;
 }
 
-/* now: a moment close to the present one. */
-static void
-light_fuse(TimestampTz now)
+static pg_noinline void
+relight_fuse(TimestampTz now)
 {
-	if (get_timeout_active(fuse_timeout) && now >= fuse_lit_at &&
-		now - fuse_lit_at < goflow_fuse * INT64CONST(100))
-		return;
 	enable_timeout_every(fuse_timeout, TimestampTzPlusMilliseconds(now, goflow_fuse), goflow_fuse);
 	fuse_lit_at = now;
 }
 
-/* Lets cancels in, and sets the alarms; the code begins now. */
 static void
-begin_user_code(TimestampTz now, bool fuse, int64 timeout)
+light_fuse(TimestampTz now)
+{
+	if (!get_timeout_active(fuse_timeout) || now < fuse_lit_at ||
+		now - fuse_lit_at >= goflow_fuse * INT64CONST(100))
+		relight_fuse(now);
+}
+
+/* Lets cancels in, and lights the fuse; the code begins now. */
+static inline void
+begin_bare_code(TimestampTz now, bool fuse)
 {
 	xact_flags = MyXactFlags;
 	goflow_utility_seen = false;
 	fuse_burnt = false;
 	timed_out = false;
 	on_fuse = fuse;
-	goflow_session_allow_cancel(true);
 	if (fuse)
 		light_fuse(now);
+	goflow_session_allow_cancel(true);
+}
+
+/* The same, with the other alarms. */
+static void
+begin_user_code(TimestampTz now, bool fuse, int64 timeout)
+{
+	begin_bare_code(now, fuse);
 	if (timeout > 0)
 		enable_timeout_every(node_timeout, GetCurrentTimestamp() + timeout, TIMEOUT_REPEAT_MS);
 	if (StatementTimeout > 0)
@@ -267,7 +278,7 @@ goflow_session_node_end(void)
 void
 goflow_session_pure_begin(TimestampTz now, bool fuse)
 {
-	begin_user_code(now, fuse, 0);
+	begin_bare_code(now, fuse);
 }
 
 void
