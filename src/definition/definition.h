@@ -331,6 +331,7 @@ struct GoflowNode
 	GoflowNodeType type;
 	GoflowSettings settings;	/* set around this node, on top of the definition's */
 	uint64		pure_epoch;		/* kept by the engine: when it was found to be pure; 0: never */
+	void	   *speed;			/* the same: where its speed was found last, or NULL */
 	bool		is_broken;		/* has a problem of its own; its expressions may be NULL */
 	bool		is_typed;		/* its columns are known */
 

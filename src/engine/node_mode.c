@@ -388,7 +388,7 @@ try_node(const GoflowInstance *instance, bool may_repeat, volatile int *priority
 			if (goflow_session_must_run_alone())
 				goflow_speed_set(ex->definition->workflow_id, found->index, GOFLOW_SPEED_ALONE);
 			else
-				goflow_speed_learn(ex->definition->workflow_id, found->index, duration);
+				goflow_speed_learn(ex->definition->workflow_id, found->index, &found->speed, duration);
 		}
 		PopActiveSnapshot();
 		goflow_session_allow_cancel(true);

@@ -147,7 +147,7 @@ may_join(Position *at, GoflowFrame *frame, GoflowNode *node)
 		return false;
 	if (unlikely(goflow_mark_has_crashes()) && has_crashed(ex, frame, node))
 		return false;
-	switch (goflow_speed_get(ex->definition->workflow_id, node->index))
+	switch (goflow_speed_get(ex->definition->workflow_id, node->index, &node->speed))
 	{
 		case GOFLOW_SPEED_FAST:
 			return true;
@@ -280,7 +280,7 @@ run_node(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, bool bare, T
 		return 0;
 	}
 	if (!ex->is_inline)
-		goflow_speed_learn(ex->definition->workflow_id, node->index, duration);
+		goflow_speed_learn(ex->definition->workflow_id, node->index, &node->speed, duration);
 	if (waits_since)
 	{
 		duration += Max(started_at - waits_since, 0);

@@ -190,8 +190,9 @@ typedef enum GoflowSpeed
 	GOFLOW_SPEED_SLOW,			/* runs in node mode */
 	GOFLOW_SPEED_ALONE			/* must never be batched (utility command, temporary table, failed at commit) */
 } GoflowSpeed;
-extern GoflowSpeed goflow_speed_get(int workflow_id, int node);
-extern void goflow_speed_learn(int workflow_id, int node, int64 microseconds);
+/* hint: where this node was found last, in this process; NULL to begin with. */
+extern GoflowSpeed goflow_speed_get(int workflow_id, int node, void **hint);
+extern void goflow_speed_learn(int workflow_id, int node, void **hint, int64 microseconds);
 extern void goflow_speed_set(int workflow_id, int node, GoflowSpeed speed);
 
 /* ---- waiter.c: backends that wait for an execution ---- */

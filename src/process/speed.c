@@ -78,6 +78,18 @@ bucket_of(int workflow_id, int node)
 	return &buckets[(key * UINT64CONST(0x9E3779B97F4A7C15)) >> 32 & (BUCKETS - 1)];
 }
 
+static inline bool
+is_of(volatile Speed *speed, int workflow_id, int node)
+{
+	return speed->node == node && speed->workflow_id == workflow_id && speed->database == MyDatabaseId;
+}
+
+static inline volatile Bucket *
+bucket_around(volatile Speed *speed)
+{
+	return &buckets[((volatile char *) speed - (char *) buckets) / sizeof(Bucket)];
+}
+
 /* The node's entry in its bucket, NULL if there is none. */
 static inline volatile Speed *
 find(volatile Bucket *bucket, int workflow_id, int node)
@@ -86,7 +98,7 @@ find(volatile Bucket *bucket, int workflow_id, int node)
 	{
 		volatile Speed *speed = &bucket->ways[i];
 
-		if (speed->node == node && speed->workflow_id == workflow_id && speed->database == MyDatabaseId)
+		if (is_of(speed, workflow_id, node))
 			return speed;
 	}
 	return NULL;
@@ -129,26 +141,28 @@ fast_limit(void)
 }
 
 GoflowSpeed
-goflow_speed_get(int workflow_id, int node)
+goflow_speed_get(int workflow_id, int node, void **hint)
 {
-	volatile Speed *speed = find(bucket_of(workflow_id, node), workflow_id, node);
+	volatile Speed *speed = *hint;
 
-	if (speed == NULL)
-		return GOFLOW_SPEED_UNKNOWN;
+	if (speed == NULL || !is_of(speed, workflow_id, node))
+	{
+		speed = find(bucket_of(workflow_id, node), workflow_id, node);
+		*hint = (void *) speed;
+		if (speed == NULL)
+			return GOFLOW_SPEED_UNKNOWN;
+	}
 	return speed->alone ? GOFLOW_SPEED_ALONE :
 		speed->mean < fast_limit() ? GOFLOW_SPEED_FAST : GOFLOW_SPEED_SLOW;
 }
 
-void
-goflow_speed_learn(int workflow_id, int node, int64 microseconds)
+static pg_noinline void
+learn(int workflow_id, int node, int64 microseconds)
 {
 	volatile Bucket *bucket = bucket_of(workflow_id, node);
-	volatile Speed *speed = find(bucket, workflow_id, node);
-	float		safe = fast_limit() / SAFE_MARGIN;
+	volatile Speed *speed;
 	bool		found;
 
-	if (speed && speed->used == bucket->clock && speed->mean < safe && microseconds < safe)
-		return;
 	SpinLockAcquire(&bucket->mutex);
 	speed = find_or_make(bucket, workflow_id, node, &found);
 	if (found)
@@ -156,6 +170,18 @@ goflow_speed_learn(int workflow_id, int node, int64 microseconds)
 	else
 		speed->mean = (float) microseconds;
 	SpinLockRelease(&bucket->mutex);
+}
+
+void
+goflow_speed_learn(int workflow_id, int node, void **hint, int64 microseconds)
+{
+	volatile Speed *speed = *hint;
+	float		safe = fast_limit() / SAFE_MARGIN;
+
+	if (speed && is_of(speed, workflow_id, node) && speed->used == bucket_around(speed)->clock &&
+		speed->mean < safe && microseconds < safe)
+		return;
+	learn(workflow_id, node, microseconds);
 }
 
 /* ALONE stays; FAST and SLOW are where the mean goes on from. */
