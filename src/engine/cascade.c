@@ -164,23 +164,6 @@ may_have_failure(GoflowFrame *frame, GoflowNode *node)
 	return false;
 }
 
-/* "join" of a parallel is about its branches. */
-static inline bool
-needs_all_edges(const GoflowNode *node)
-{
-	return node->join == GOFLOW_JOIN_ALL || node->type == GOFLOW_TYPE_PARALLEL;
-}
-
-/* Is a look at the first of its predecessors enough to see that nothing can be decided yet? */
-static inline bool
-waits_for_first(GoflowFrame *frame, const GoflowNode *node)
-{
-	GoflowNodeRun *first = node->nin > 0 ? goflow_run(frame, node->in[0].from) : NULL;
-
-	return first && first->reachable && !goflow_node_has_ended(first) && needs_all_edges(node) &&
-		node->failures == NIL;
-}
-
 /* Decides about a node that is idle; true if it was skipped. */
 static bool
 settle(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
@@ -190,7 +173,9 @@ settle(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 	int			taken = 0;
 	int			pending = 0;
 	bool		is_met;
-	bool		needs_all = needs_all_edges(node);
+
+	/* "join" of a parallel is about its branches */
+	bool		needs_all = node->join == GOFLOW_JOIN_ALL || node->type == GOFLOW_TYPE_PARALLEL;
 
 	if (run->state != GOFLOW_NODE_IDLE || !run->reachable ||
 		frame->now.unwind != GOFLOW_UNWIND_NONE)
@@ -299,8 +284,7 @@ goflow_cascade_settle_all(GoflowExecution *ex, GoflowFrame *frame)
 {
 	/* in topological order, so one pass finds everything */
 	for (int i = 0; i < frame->body->nnodes; i++)
-		if (!waits_for_first(frame, frame->body->nodes[i]))
-			(void) settle(ex, frame, frame->body->nodes[i]);
+		(void) settle(ex, frame, frame->body->nodes[i]);
 }
 
 /*
