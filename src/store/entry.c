@@ -49,7 +49,7 @@
 								 * last entry that had them */
 #define PACKED_FRAME_START 512	/* of its frame: number and moment of the start, before those of the entry */
 
-#define PACKED_NUMBERS 14		/* of an entry at most, without those of its columns */
+#define PACKED_NUMBERS 15		/* of an entry at most, without those of its columns */
 #define PACKED_LEAST 4			/* bytes */
 
 #define MAX_BYTES 1720
