@@ -69,8 +69,9 @@ case_scale()
 	done
 }
 
-scale_reference() { chain_goflow 1; }
-scale_goflow() { chain_goflow "$1"; }
+# Long enough that the start of the workers does not count.
+scale_reference() { chain_goflow 1 chain 10 $((executions * 5)); }
+scale_goflow() { chain_goflow "$1" chain 10 $((executions * 5)); }
 
 # ---- latency: one client, nothing else to do ----
 
@@ -131,7 +132,7 @@ case_control()
 	row "control nodes to chain, 2 workers" nodes/s 1 ">=2.0"
 }
 
-# Long enough that the start of the workers does not count.
+# As long, for the same reason.
 control_reference() { chain_goflow 2 chain 10 $((executions * 5)); }
 control_goflow() { chain_goflow 2 control 10 $((executions * 5)); }
 
