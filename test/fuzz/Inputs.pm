@@ -497,9 +497,12 @@ sub memory
 {
 	my ($self) = @_;
 	my $session = $self->session('owner');
-	my $used = $session->query('SELECT sum(used_bytes) FROM pg_backend_memory_contexts')->{rows}[0][0];
 
-	return [ $used, anonymous($session->{pid}) ];
+	$session->query($_) for 'ROLLBACK', "$settings; SET statement_timeout = 0";    # whatever it was in
+	my $answer = $session->query('SELECT sum(used_bytes) FROM pg_backend_memory_contexts');
+	die 'the memory of a session is not known: ' . ($answer->{lost} || $answer->{error}{M}) . "\n" if !@{ $answer->{rows} };
+	$session->query($settings);
+	return [ $answer->{rows}[0][0], anonymous($session->{pid}) ];
 }
 
 sub anonymous
