@@ -139,15 +139,15 @@ SELECT goflow.run('catcher');
 SELECT count(*) FROM goflow.executions WHERE workflow = 'half';
 
 -- What has to wait is refused when it comes to waiting; what is past due need not.
-SELECT goflow.define('nap', $${
+SELECT goflow.define('doze', $${
   "input": {"pause": "interval"},
   "nodes": {"nap": {"type": "delay", "for": "input.pause"}}, "output": {"awake": "nap.woke_at = now()"}}$$);
 \set VERBOSITY terse
-SELECT goflow.run('nap', '{"pause": "1 hour"}');
+SELECT goflow.run('doze', '{"pause": "1 hour"}');
 \set VERBOSITY default
-SELECT goflow.run('nap', '{"pause": "-1 hour"}');
-SELECT goflow.run('nap', '{"pause": "0"}');
-SELECT r->>'state' AS state, r->'error'->>'code' AS code FROM goflow.run('nap', '{"pause": "1 hour"}', raise => false) r;
+SELECT goflow.run('doze', '{"pause": "-1 hour"}');
+SELECT goflow.run('doze', '{"pause": "0"}');
+SELECT r->>'state' AS state, r->'error'->>'code' AS code FROM goflow.run('doze', '{"pause": "1 hour"}', raise => false) r;
 
 -- It can be asked for a version, and for an entry.
 SELECT goflow.define('silent', '{"nodes": {"a": {"type": "sql", "sql": "SELECT 2 AS one"}}, "output": {"v": "execution.version"}}');
@@ -216,7 +216,7 @@ BEGIN READ ONLY;
 SELECT goflow.run('silent');
 ROLLBACK;
 
-SELECT goflow.drop(w) FROM unnest('{transfer,half,silent,factorial,endless,catcher,fibonacci,tax,nap,style,style_error}'::text[]) w;
+SELECT goflow.drop(w) FROM unnest('{transfer,half,silent,factorial,endless,catcher,fibonacci,tax,doze,style,style_error}'::text[]) w;
 SET client_min_messages = warning;
 DROP SCHEMA run_test CASCADE;
 
