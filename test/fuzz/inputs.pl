@@ -13,6 +13,7 @@ my ($socket, $log, $seed, $count, $processes, @files) = @ARGV;
 my $json = JSON::PP->new->canonical->latin1;
 my $directory = tempdir(CLEANUP => 1);
 my $start = time();
+my $staged = -s $log;
 my $end = $start + 60 * ($ENV{MINUTES} || 100_000);    # at most
 my $batch = 200;
 my @texts = map { my $file = $_; open(my $in, '<:raw', $file) or die "$file: $!"; local $/; scalar <$in> } grep { /\.sql$/ } @files;
@@ -115,12 +116,15 @@ my %workers = map { $_->[0] => $_->[1] } @{ Wire->new($socket, user => 'fuzz_sup
 printf "executions: %s\n", join(', ', map { "$_ $workers{$_}" } sort keys %workers);
 printf "an internal error of a node's SQL: %s (%d)\n", $_, $others{$_} for sort keys %others;
 
-# What sessions have not been told.
+# What sessions have not been told.  The tests that were run before ask for damaged values.
 open(my $in, '<:raw', $log) or die "$log: $!";
 my %seen;
 while (my $line = <$in>)
 {
-	push @findings, "the server's log: $line" if !$seen{$line}++ && $line =~ /PANIC|TRAP:|terminated by signal|AddressSanitizer|runtime error:|ERROR:  (XX|58)/;
+	my $is_bad = $line =~ /PANIC|TRAP:|terminated by signal|AddressSanitizer|runtime error:/ ||
+	  ($line =~ /ERROR:  (XX|58)/ && tell($in) > $staged);
+
+	push @findings, "the server's log: $line" if $is_bad && !$seen{$line}++;
 }
 print "FINDING $_\n" for @findings;
 printf "%d inputs, %d findings, %.0f s, longest answer %.1f s\n", $done, scalar @findings, time() - $start, $slowest;
