@@ -152,6 +152,17 @@ empty_object(void)
 	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
 }
 
+/* The execution that arguments ask for, the second of which is its input. */
+static void
+fill_from_arguments(GoflowExecutionRow *row, Request *request, FunctionCallInfo fcinfo)
+{
+	int			level = NewGUCNestLevel();
+
+	goflow_settings_apply(&request->definition->settings);
+	fill_row(row, request, PG_ARGISNULL(1) ? empty_object() : PG_GETARG_JSONB_P(1));
+	AtEOXact_GUC(true, level);
+}
+
 static void
 start_all(GoflowExecutionRow *rows, int n)
 {
@@ -170,11 +181,8 @@ start_one(FunctionCallInfo fcinfo, Request *request)
 {
 	GoflowExecutionRow row = {0};
 	pg_uuid_t	id;
-	int			level = NewGUCNestLevel();
 
-	goflow_settings_apply(&request->definition->settings);
-	fill_row(&row, request, PG_ARGISNULL(1) ? empty_object() : PG_GETARG_JSONB_P(1));
-	AtEOXact_GUC(true, level);
+	fill_from_arguments(&row, request, fcinfo);
 	id = row.id;
 	if (PG_ARGISNULL(2) ||
 		goflow_start_key_insert(request->definition->name, request->run_as,
@@ -327,16 +335,12 @@ goflow_run(PG_FUNCTION_ARGS)
 	Request		request;
 	GoflowExecutionRow *row = palloc0(sizeof(GoflowExecutionRow));
 	bool		raise = PG_ARGISNULL(4) || PG_GETARG_BOOL(4);
-	int			level;
 	JsonbParseState *state = NULL;
 	JsonbValue *result;
 
 	refuse_if_impossible("goflow.run()");
 	prepare_request(fcinfo, &request, -1, 2, 3, true);
-	level = NewGUCNestLevel();
-	goflow_settings_apply(&request.definition->settings);
-	fill_row(row, &request, PG_ARGISNULL(1) ? empty_object() : PG_GETARG_JSONB_P(1));
-	AtEOXact_GUC(true, level);
+	fill_from_arguments(row, &request, fcinfo);
 	goflow_engine_run_inline(row, raise);
 	CommandCounterIncrement();
 

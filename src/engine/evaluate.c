@@ -540,7 +540,7 @@ evaluate(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr, GoflowPlan *
 	Oid			result_type = plan->type;
 	int32		result_typmod = plan->typmod;
 	bool		is_literal;
-	bool		is_pure;
+	bool		becomes_pure;
 
 	ResetExprContext(plan->econtext);
 	if (plan->state)
@@ -555,9 +555,8 @@ evaluate(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr, GoflowPlan *
 	/* NULL is coerced too: a domain may refuse it */
 	prepare_cast(plan, expr, result_type, result_typmod);
 	value = cast_value(plan, value, isnull);
-	is_pure = plan->is_pure ||
-		(plan->state && plan->is_fast && !plan->is_mutable && plan->is_cast_pure &&
-		 (!is_literal || is_literal_pure(result_type)));
+	becomes_pure = !plan->is_pure && plan->state && plan->is_fast && !plan->is_mutable && plan->is_cast_pure &&
+		(!is_literal || is_literal_pure(result_type));
 	if (OidIsValid(expr->target))
 	{
 		result_type = expr->target;
@@ -568,7 +567,7 @@ evaluate(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr, GoflowPlan *
 		value = keep_value(ex, frame, result_type, value);
 	if (!plan->state && SPI_tuptable)
 		SPI_freetuptable(SPI_tuptable);
-	if (is_pure && !plan->is_pure)
+	if (becomes_pure)
 	{
 		plan->is_by_value = goflow_type_is_by_value(result_type);
 		plan->result_type = result_type;
