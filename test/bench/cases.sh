@@ -89,6 +89,7 @@ case_latency()
 # from one second to the next, and for all alike.
 latency_reference()
 {
+	local insert
 	echo "INSERT INTO bench.effect (k, step) VALUES (1, 1);" >"$work/insert.sql"
 	printf '%s\n' "SELECT goflow.start('one', '{\"k\": 1}') AS execution \\gset" \
 		"SELECT goflow.wait(:execution::uuid);" >"$work/start.sql"
@@ -97,7 +98,8 @@ latency_reference()
 	"$bin/pgbench" -n -M prepared -c 1 -t 6000 -f "$work/insert.sql" -f "$work/start.sql" -f "$work/call.sql" \
 		-l --log-prefix="$work/pgbench_log" >"$work/pgbench.out" 2>&1 ||
 		{ cat "$work/pgbench.out" >&2; exit 1; }
-	echo "$(latency 0)" "$(latency 0)"
+	insert=$(latency 0)
+	echo "$insert" "$insert"		# beside both
 }
 
 latency_goflow() { echo "$(latency 1)" "$(latency 2)"; }
