@@ -5,16 +5,19 @@ CREATE SCHEMA start_and_wait_test;
 SET search_path = start_and_wait_test;
 SET client_min_messages = error;
 CREATE TABLE done (id int);
-CREATE FUNCTION in_function() RETURNS text LANGUAGE plpgsql AS $$
+CREATE PROCEDURE in_procedure(id int) LANGUAGE plpgsql AS $$
 DECLARE
 	execution uuid;
 	state text;
 	output jsonb;
 	error jsonb;
 BEGIN
-	CALL goflow.start_and_wait('saw_mark', '{"id": 7}', NULL, NULL, NULL, NULL, NULL, execution, state, output, error);
-	RETURN state;
+	INSERT INTO done VALUES (100);
+	CALL goflow.start_and_wait('saw_mark', jsonb_build_object('id', id), NULL, NULL, NULL, NULL, '90 s', execution, state, output, error);
+	INSERT INTO done VALUES ((output->>'id')::int * 10);
+	ROLLBACK;
 END$$;
+CREATE FUNCTION in_function() RETURNS void LANGUAGE plpgsql AS $$BEGIN CALL in_procedure(7); END$$;
 SELECT goflow.define('saw_mark', $${
   "input": {"id": "int = 0"},
   "nodes": {"mark": {"type": "sql", "sql": "INSERT INTO done SELECT input.id WHERE 1 / input.id > -5 RETURNING id"}},
@@ -48,18 +51,7 @@ SELECT goflow.signal(:'execution', 's', '{"n": 5}');
 SELECT goflow.wait(:'execution', '90 s'), goflow.result(:'execution');
 
 -- A block and a procedure that may commit can call it.
-DO $$
-DECLARE
-	execution uuid;
-	state text;
-	output jsonb;
-	error jsonb;
-BEGIN
-	INSERT INTO done VALUES (100);
-	CALL goflow.start_and_wait('saw_mark', '{"id": 6}', NULL, NULL, NULL, NULL, '90 s', execution, state, output, error);
-	INSERT INTO done VALUES ((output->>'id')::int * 10);
-	ROLLBACK;
-END$$;
+DO $$BEGIN CALL in_procedure(6); END$$;
 SELECT id FROM done ORDER BY id;
 
 -- Where it cannot commit, nothing is started.
