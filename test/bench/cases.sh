@@ -41,13 +41,14 @@ chain_reference()
 # nodes in each, executions.
 chain_goflow()
 {
-	local workflow=${2:-chain} nodes=${3:-10} n=${4:-$executions} before
+	local workflow=${2:-chain} nodes=${3:-10} n=${4:-$executions} before last
 	workers 0
 	before=$(newest)
 	start_many "$workflow" "$n"
+	last=$(newest)
 	value -c "ALTER SYSTEM SET goflow.max_workers = $1" \
 		-c "SELECT p.* FROM bench.position() p, pg_reload_conf()" >"$work/chain.before"
-	drain "$before"
+	drain "$before" "$last"
 	value -c "SELECT p.wal, p.xid, max(extract(epoch FROM finished_at)),
 				percentile_disc(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM finished_at)),
 				count(*) FILTER (WHERE state = 'completed')
