@@ -54,6 +54,7 @@ typedef struct Claim
 typedef struct Aftermath
 {
 	GoflowInstance adopted;		/* a node that this worker runs next; attempt 0: none */
+	pg_uuid_t  *ended;			/* finished */
 	pg_uuid_t  *released;		/* their claims end */
 	int			nreleased;
 } Aftermath;
@@ -226,7 +227,10 @@ load_claim(Claim *claim, GoflowWrites *writes)
 
 	goflow_history_watch(ex);
 	goflow_history_see(ex);
-	goflow_execution_show(ex);
+	if (ex->started)
+		goflow_execution_show(ex);
+	else
+		ex->is_hidden = true;
 	ex->alone = claim->alone || claim->look.is_alone;
 	if (ex->paused != (ex->row->state == GOFLOW_EXECUTION_PAUSED))
 	{
@@ -358,6 +362,8 @@ run_batch(Claim *claims, int nclaims, volatile int *next, bool is_first)
 		claim->ex->must_commit = false;
 		claim->end = claim->ex->paused ? GOFLOW_SEGMENT_BLOCKED :
 			goflow_segment_run(claim->ex, &budget);
+		if (claim->ex->is_hidden && !goflow_execution_is_done(claim->ex))
+			goflow_execution_show(claim->ex);
 		store(claim->ex, claim->end);
 
 		if (GetCurrentTimestamp() >= budget.deadline || goflow_queue_should_yield() ||
@@ -378,6 +384,23 @@ run_batch(Claim *claims, int nclaims, volatile int *next, bool is_first)
 	goflow_session_transaction_ended(true);
 }
 
+/* Tells those who wait for what has ended, before anything else is done. */
+static void
+wake_waiters(const Claim *claims, int nclaims, Aftermath *after)
+{
+	int			nended = 0;
+
+	for (int i = 0; i < nclaims; i++)
+	{
+		const Claim *claim = &claims[i];
+
+		if (claim->touched &&
+			(claim->load_error || (claim->ex && !claim->ex->inactive && goflow_execution_is_done(claim->ex))))
+			after->ended[nended++] = claim->id;
+	}
+	goflow_waiter_wake(after->ended, nended);
+}
+
 /* Everything that may be seen or done only after the commit. */
 static void
 after_commit(Claim *claim, Aftermath *after, bool may_adopt)
@@ -388,12 +411,9 @@ after_commit(Claim *claim, Aftermath *after, bool may_adopt)
 
 	if (ex == NULL || ex->inactive)
 	{
-		goflow_tracker_close(&claim->id);
+		goflow_tracker_close(&claim->id, ex ? &ex->tracker : NULL);
 		if (claim->load_error)
-		{
-			goflow_waiter_wake(&claim->id);
 			goflow_history_publish_ended(&claim->message);
-		}
 		if (ex && ex->is_others && !ex->row->is_foreign)
 			goflow_queue_pass_on(&claim->id, ex->row->run_as, ex->row->priority);
 		else
@@ -410,13 +430,12 @@ after_commit(Claim *claim, Aftermath *after, bool may_adopt)
 	if (goflow_execution_is_done(ex))
 	{
 		goflow_mark_forget(MyDatabaseId, &claim->id);
-		goflow_tracker_close(&claim->id);
-		goflow_waiter_wake(&claim->id);
+		goflow_tracker_close(&claim->id, &ex->tracker);
 	}
 	else if (claim->end == GOFLOW_SEGMENT_FULL)
 		return;
 	else if (ex->now.state == GOFLOW_EXECUTION_WAITING || ex->now.state == GOFLOW_EXECUTION_PAUSED)
-		goflow_tracker_close(&claim->id);	/* what waits costs no memory */
+		goflow_tracker_close(&claim->id, &ex->tracker); /* what waits costs no memory */
 
 	foreach(lc, ex->now.frames)
 	{
@@ -560,6 +579,7 @@ goflow_engine_drive(const pg_uuid_t *executions, int nexecutions)
 	MemoryContextReset(claims_context);
 	claims = MemoryContextAllocZero(claims_context, nexecutions * sizeof(Claim));
 	memset(&after, 0, sizeof(after));
+	after.ended = MemoryContextAlloc(claims_context, nexecutions * sizeof(pg_uuid_t));
 	after.released = MemoryContextAlloc(claims_context, nexecutions * sizeof(pg_uuid_t));
 	for (int i = 0; i < nexecutions; i++)
 		claims[i].id = executions[i];
@@ -577,6 +597,7 @@ goflow_engine_drive(const pg_uuid_t *executions, int nexecutions)
 			undo_batch(claims, nexecutions, error, ++failures);
 			continue;
 		}
+		wake_waiters(claims, nexecutions, &after);
 		after.nreleased = 0;
 		for (int i = 0; i < nexecutions; i++)
 			if (claims[i].touched)

@@ -608,7 +608,7 @@ goflow_evaluate(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr, bool 
 	GoflowPlan *plan = get_plan(expr);
 	Datum		value;
 
-	if (ex->is_bare)
+	if (ex->bare_since != 0)
 		return evaluate_pure(ex, frame, expr, plan, isnull, type, typmod);
 	if (!is_present(plan))
 		begin_transaction(plan, expr);

@@ -258,7 +258,8 @@ goflow_variable_assign(GoflowExecution *ex, GoflowFrame *frame, int variable, Go
 	row->seq = ex->is_driver || ex->is_inline ? ++ex->now.seq : -goflow_run(frame, node)->seq;
 	row->frame = owner->id;
 	row->node = node ? node->index : -1;
-	row->assigned_at = GetCurrentTimestamp();
+	/* what is pure takes no longer than a look at the clock */
+	row->assigned_at = ex->bare_since ? ex->bare_since : GetCurrentTimestamp();
 	if (!isnull)
 	{
 		row->value = goflow_value_write(ex->writes, field, value);

@@ -20,9 +20,15 @@ goflow_execution_percent(const GoflowExecution *ex)
 	return Max(ex->percent, percent_of(ex->shown_total, ex->shown_ended));
 }
 
+/*
+ * Progress is shown from here on.  One that only computes is over before anybody
+ * could look: it is shown when something else is to run, or when it goes on in
+ * another batch.
+ */
 void
 goflow_execution_show(GoflowExecution *ex)
 {
+	ex->is_hidden = false;
 	ex->tracker = goflow_tracker_open(&ex->row->id, ex->row->workflow_id, ex->row->run_as, ex->percent,
 									 ex->started);
 	ex->percent = Max(ex->percent, goflow_tracker_percent(&ex->tracker));
@@ -34,6 +40,8 @@ goflow_execution_track_node(GoflowExecution *ex, int node)
 {
 	int64		ended = (int64) ex->now.completed + ex->now.failed + ex->now.skipped;
 
+	if (ex->is_hidden)
+		goflow_execution_show(ex);
 	if (ex->now.total == ex->shown_total && ended == ex->shown_ended)
 		goflow_tracker_node(&ex->tracker, node);
 	else
@@ -43,6 +51,8 @@ goflow_execution_track_node(GoflowExecution *ex, int node)
 void
 goflow_execution_track(GoflowExecution *ex, int node)
 {
+	if (ex->is_hidden)
+		return;
 	/* it may be less from now on */
 	ex->percent = goflow_execution_percent(ex);
 	ex->shown_total = ex->now.total;
@@ -55,6 +65,8 @@ goflow_execution_track(GoflowExecution *ex, int node)
 static void
 track_ended(GoflowExecution *ex, GoflowTrackerKind kind)
 {
+	if (ex->is_hidden)
+		return;
 	if (ex->now.total != ex->shown_total)
 	{
 		goflow_execution_track(ex, -1);

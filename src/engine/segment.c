@@ -239,13 +239,15 @@ time_bare_node(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, Timest
 	if (*started_at == 0)
 		*started_at = GetCurrentTimestamp();
 	goflow_session_pure_begin(*started_at, true);
-	ex->is_bare = true;
+	ex->bare_since = *started_at;
 	(void) goflow_node_execute(ex, frame, node);
-	ex->is_bare = false;
+	ex->bare_since = 0;
 	goflow_session_pure_end();
 	if (goflow_session_fuse_burnt())
 		raise_unfit(node);
-	*duration = Max(GetCurrentTimestamp() - *started_at, 0);
+	*duration = GetCurrentTimestamp() - *started_at;
+	if (*duration < 0)			/* the clock was set back */
+		*duration = 0;
 }
 
 /*
@@ -269,7 +271,8 @@ run_node(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node, bool bare, T
 	/* what a retry waited for has come */
 	if (run->pending && run->pending->now.row.kind == GOFLOW_PENDING_RETRY)
 		goflow_pending_end(ex, run->pending);
-	goflow_execution_track_node(ex, node->index);
+	if (!bare || !ex->is_hidden)
+		goflow_execution_track_node(ex, node->index);
 
 	if (bare)
 		time_bare_node(ex, frame, node, &started_at, &duration);
@@ -318,17 +321,19 @@ step_node(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 		goflow_session_node_end();
 }
 
-/* A frame's first values, or its output. */
+/* A frame's first values, or its output.  previous: when what ran before ended, or 0. */
 static void
-do_task(GoflowExecution *ex, GoflowFrame *frame, bool bare)
+do_task(GoflowExecution *ex, GoflowFrame *frame, bool bare, TimestampTz previous)
 {
 	if (bare)
-		goflow_session_pure_begin(0, false);
+	{
+		ex->bare_since = previous ? previous : GetCurrentTimestamp();
+		goflow_session_pure_begin(ex->bare_since, false);
+	}
 	else if (!ex->is_inline)
 		goflow_session_node_begin(NULL, false, 0);
-	ex->is_bare = bare;
 	goflow_frame_do_task(ex, frame);
-	ex->is_bare = false;
+	ex->bare_since = 0;
 	if (bare)
 		goflow_session_pure_end();
 	else if (!ex->is_inline)
@@ -484,8 +489,12 @@ run_nodes(Position *at, GoflowBudget *budget, bool only_one)
 
 	if (!ex->started)
 	{
+		bool		is_new = ex->row->started_at == 0;
+
 		goflow_execution_begin(ex);
 		ex->started = true;
+		if (is_new)
+			at->ended_at = ex->row->started_at;
 	}
 	while (!(only_one && at->ran == 1) && !ex->must_commit)
 	{
@@ -519,7 +528,7 @@ run_nodes(Position *at, GoflowBudget *budget, bool only_one)
 			bool		bare = is_bare(ex, at->frame, NULL);
 
 			enter(at, at->frame, NULL, at->frame->now.task, bare);
-			do_task(ex, at->frame, bare);
+			do_task(ex, at->frame, bare, previous);
 			leave(at);
 			if (is_first)
 				continue;		/* frame 0 is there whatever becomes of the first node */
@@ -729,7 +738,7 @@ goflow_segment_run(GoflowExecution *ex, GoflowBudget *budget)
 			MemoryContextSwitchTo(caller_context);
 			CurrentResourceOwner = caller_owner;
 			release_node_context(&at);
-			ex->is_bare = false;
+			ex->bare_since = 0;
 
 			if (!ex->is_inline && !goflow_session_fuse_burnt() &&
 				(goflow_error_is_conflict(error) || goflow_error_is_disk_full(error)))

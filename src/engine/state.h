@@ -237,10 +237,11 @@ typedef struct GoflowExecution
 	GoflowVarying now;
 	GoflowVarying saved;
 
+	TimestampTz bare_since;		/* what runs since then is pure, and goes without what surrounds others; or 0 */
 	bool		careful;		/* a subtransaction per node */
 	bool		alone;			/* a transaction per node, after an error of a whole batch */
 	bool		is_inline;		/* run() */
-	bool		is_bare;		/* what runs is pure, and goes without what surrounds others */
+	bool		is_hidden;		/* the tracker does not have it yet */
 	bool		started;		/* its first segment is done */
 	bool		is_others;		/* belongs to another database, or to another role by now */
 	bool		inactive;		/* that, or was finished, when it was loaded */

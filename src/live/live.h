@@ -66,7 +66,7 @@ extern void goflow_tracker_set(const GoflowTracker *handle, int total, int compl
 extern int	goflow_tracker_percent(const GoflowTracker *handle);
 extern void goflow_tracker_node(const GoflowTracker *handle, int node);
 extern void goflow_tracker_show_node(const pg_uuid_t *execution_id, int node);
-extern void goflow_tracker_close(const pg_uuid_t *execution_id);
+extern void goflow_tracker_close(const pg_uuid_t *execution_id, const GoflowTracker *handle);	/* NULL: it is looked for */
 
 /* The counters as they are; settled: with the percentage, which never falls, and a total that is not less. */
 extern bool goflow_tracker_read(const pg_uuid_t *execution_id, GoflowProgress *progress);

@@ -70,6 +70,12 @@ typedef struct Tracker
 
 static Tracker *tracker = NULL;
 
+static inline pg_atomic_uint64 *
+tag_of(uint32 slot)
+{
+	return &tracker->buckets[slot / WAYS].tags[slot % WAYS];
+}
+
 static uint32
 number_of_buckets(void)
 {
@@ -116,7 +122,7 @@ goflow_tracker_shmem_init(void)
 	{
 		GoflowTrackerSlot *slot = &tracker->slots[i];
 
-		pg_atomic_init_u64(&tracker->buckets[i / WAYS].tags[i % WAYS], TAG_FREE);
+		pg_atomic_init_u64(tag_of(i), TAG_FREE);
 		pg_atomic_init_u64(&slot->version, 0);
 		pg_atomic_init_u32(&slot->total, 0);
 		for (int kind = 0; kind < GOFLOW_TRACKER_KINDS; kind++)
@@ -341,12 +347,22 @@ free_slot(GoflowTrackerSlot *slot, pg_atomic_uint64 *tag)
 }
 
 void
-goflow_tracker_close(const pg_uuid_t *execution_id)
+goflow_tracker_close(const pg_uuid_t *execution_id, const GoflowTracker *handle)
 {
-	Place		place = place_of(MyDatabaseId, execution_id);
 	pg_atomic_uint64 *tag;
-	GoflowTrackerSlot *slot = find_slot(&place, execution_id, &tag);
+	GoflowTrackerSlot *slot;
 
+	if (handle && is_valid(handle))
+	{
+		slot = handle->slot;
+		tag = tag_of(slot - tracker->slots);
+	}
+	else
+	{
+		Place		place = place_of(MyDatabaseId, execution_id);
+
+		slot = find_slot(&place, execution_id, &tag);
+	}
 	if (slot)
 		free_slot(slot, tag);
 }
@@ -357,7 +373,7 @@ goflow_tracker_forget(Oid database)
 {
 	for (uint32 i = 0; i < tracker->nbuckets * WAYS; i++)
 	{
-		pg_atomic_uint64 *tag = &tracker->buckets[i / WAYS].tags[i % WAYS];
+		pg_atomic_uint64 *tag = tag_of(i);
 
 		if (pg_atomic_read_u64(tag) > TAG_TAKEN && tracker->slots[i].database == database)
 			free_slot(&tracker->slots[i], tag);

@@ -198,7 +198,7 @@ extern void goflow_speed_set(int workflow_id, int node, GoflowSpeed speed);
 /* ---- waiter.c: backends that wait for an execution ---- */
 extern void goflow_waiter_begin(const pg_uuid_t *execution_id); /* then look, then WaitLatch */
 extern void goflow_waiter_end(void);
-extern void goflow_waiter_wake(const pg_uuid_t *execution_id);	/* by the driver after commit; cheap with no waiters */
+extern void goflow_waiter_wake(const pg_uuid_t *executions, int n);	/* by the driver after commit; cheap with no waiters */
 
 /*
  * mark.c: what a worker runs, should the server crash, and how often it crashed

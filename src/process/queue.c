@@ -372,9 +372,15 @@ leave_for_others(bool has_work)
 	return true;
 }
 
+/* What this worker took last, in that order, and where it looked last. */
+static GoflowEntry *taken[GOFLOW_MAX_CLAIMS];
+static int	ntaken = 0;
+static int	last_taken = 0;
+
 static void
 claim(GoflowEntry *entry, pg_uuid_t *execution_id)
 {
+	taken[ntaken++] = entry;
 	entry->claimed = true;
 	entry->woken = false;
 	entry->owner = goflow_my_slot - goflow_control->slots;
@@ -389,6 +395,7 @@ goflow_queue_take(pg_uuid_t *executions, int max, int *nexecutions, GoflowInstan
 	GoflowPool *pool = my_pool();
 	GoflowWorkKind kind = GOFLOW_WORK_NONE;
 
+	Assert(max <= GOFLOW_MAX_CLAIMS);
 	*nexecutions = 0;
 	goflow_lock(LW_EXCLUSIVE);
 	if (leave_for_others(pool->offered + pool->queued > 0))
@@ -413,6 +420,7 @@ goflow_queue_take(pg_uuid_t *executions, int max, int *nexecutions, GoflowInstan
 		int			share = (pool->queued + workers - 1) / workers;
 
 		share = Min(share, max);
+		ntaken = last_taken = 0;
 		while (*nexecutions < share)
 			claim(dequeue(pool), &executions[(*nexecutions)++]);
 		goflow_slot_set_state_locked(goflow_my_slot, GOFLOW_SLOT_BUSY);
@@ -467,6 +475,7 @@ static void
 end_claim(GoflowEntry *entry, bool requeue, TimestampTz now)
 {
 	dlist_delete(&entry->link);
+	entry->claimed = false;
 	goflow_control->pools[entry->pool].claimed--;
 	if (requeue || entry->woken)
 		enqueue(entry, now);
@@ -474,16 +483,22 @@ end_claim(GoflowEntry *entry, bool requeue, TimestampTz now)
 		remove_entry(entry);
 }
 
-/* The entry of an execution that this worker has claimed. */
+/*
+ * The entry of an execution that this worker has claimed, or NULL.  They are
+ * asked for in the order in which they were taken.
+ */
 static GoflowEntry *
 my_claim(const pg_uuid_t *execution_id)
 {
-	GoflowEntry *entry = find_entry(MyDatabaseId, execution_id);
+	for (int i = 0; i < ntaken; i++)
+	{
+		GoflowEntry *entry = taken[last_taken];
 
-	if (entry == NULL || !entry->claimed ||
-		entry->owner != goflow_my_slot - goflow_control->slots)
-		return NULL;
-	return entry;
+		if (goflow_uuid_equal(&entry->key.execution_id, execution_id))
+			return entry->claimed && entry->owner == goflow_my_slot - goflow_control->slots ? entry : NULL;
+		last_taken = (last_taken + 1) % ntaken;
+	}
+	return NULL;
 }
 
 void

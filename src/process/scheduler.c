@@ -198,8 +198,8 @@ tell_of_roleless(const GoflowLiveRow *rows, int n, List *messages)
 	for (int i = 0; i < n; i++)
 		if (!OidIsValid(rows[i].role))
 		{
-			goflow_tracker_close(&rows[i].execution_id);
-			goflow_waiter_wake(&rows[i].execution_id);
+			goflow_tracker_close(&rows[i].execution_id, NULL);
+			goflow_waiter_wake(&rows[i].execution_id, 1);
 		}
 }
 

@@ -93,15 +93,25 @@ control_init(void)
 	}
 }
 
+/* The second half of a version 7 UUID is random. */
+static uint32
+hash_key(const void *key, Size keysize)
+{
+	uint32		hash;
+
+	memcpy(&hash, ((const GoflowKey *) key)->execution_id.data + UUID_LEN - sizeof(hash), sizeof(hash));
+	return hash ^ ((const GoflowKey *) key)->database;
+}
+
 void
 goflow_shmem_startup(void)
 {
-	HASHCTL		ctl = {.keysize = sizeof(GoflowKey), .entrysize = sizeof(GoflowEntry)};
+	HASHCTL		ctl = {.keysize = sizeof(GoflowKey), .entrysize = sizeof(GoflowEntry), .hash = hash_key};
 
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
 	control_init();
 	goflow_queue = ShmemInitHash("goflow queue", goflow_queue_size, goflow_queue_size, &ctl,
-								 HASH_ELEM | HASH_BLOBS | HASH_FIXED_SIZE);
+								 HASH_ELEM | HASH_FUNCTION | HASH_FIXED_SIZE);
 	goflow_waiter_shmem_init();
 	goflow_speed_shmem_init();
 	goflow_tracker_shmem_init();

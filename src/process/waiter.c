@@ -103,11 +103,12 @@ goflow_waiter_end(void)
 		pg_atomic_fetch_sub_u32(&waiters->count, 1);
 }
 
+/* Wakes who waits for one of these. */
 void
-goflow_waiter_wake(const pg_uuid_t *execution_id)
+goflow_waiter_wake(const pg_uuid_t *executions, int n)
 {
 	pg_memory_barrier();
-	if (pg_atomic_read_u32(&waiters->count) == 0)
+	if (n == 0 || pg_atomic_read_u32(&waiters->count) == 0)
 		return;
 	for (int i = 0; i < waiters->nslots; i++)
 	{
@@ -116,7 +117,11 @@ goflow_waiter_wake(const pg_uuid_t *execution_id)
 		if (pg_atomic_read_u32(&slot->active) == 0)
 			continue;
 		pg_read_barrier();
-		if (goflow_uuid_equal(&slot->execution_id, execution_id))
-			SetLatch(&ProcGlobal->allProcs[i].procLatch);
+		for (int k = 0; k < n; k++)
+			if (goflow_uuid_equal(&slot->execution_id, &executions[k]))
+			{
+				SetLatch(&ProcGlobal->allProcs[i].procLatch);
+				break;
+			}
 	}
 }
