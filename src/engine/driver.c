@@ -47,6 +47,8 @@ typedef struct Claim
 	GoflowMessage message;		/* of that */
 	GoflowSegmentEnd end;
 	char		old_state;
+	bool		is_finished;	/* by the present batch */
+	GoflowTracker tracker;		/* of one that was let go of */
 	bool		is_ended;		/* released */
 } Claim;
 
@@ -112,10 +114,12 @@ static void
 store(GoflowExecution *ex, GoflowSegmentEnd end)
 {
 	GoflowExecutionRow *row = ex->row;
+	bool		is_done = goflow_execution_is_done(ex);
+	MemoryContext context = is_done ? ex->writes->context : ex->context;
 	bool		is_first;
 
 	goflow_execution_persist(ex);
-	if (!goflow_execution_is_done(ex))
+	if (!is_done)
 	{
 		ListCell   *lc;
 
@@ -129,7 +133,7 @@ store(GoflowExecution *ex, GoflowSegmentEnd end)
 	ex->row_changed = false;
 	is_first = row->state == GOFLOW_EXECUTION_QUEUED && row->retry_seq == 0;
 	row->state = ex->now.state;
-	if (goflow_execution_is_done(ex))
+	if (is_done)
 	{
 		row->finished_at = GetCurrentTimestamp();
 		row->output = ex->now.output;
@@ -142,10 +146,34 @@ store(GoflowExecution *ex, GoflowSegmentEnd end)
 	}
 	if (is_first)
 	{
-		goflow_variables_keep(row, ex->writes, ex->context);
-		goflow_entries_keep(row, ex->writes, ex->context);
+		goflow_variables_keep(row, ex->writes, context);
+		goflow_entries_keep(row, ex->writes, context);
 	}
 	goflow_writes_add(ex->writes, GOFLOW_WRITE_EXECUTION, row);
+}
+
+/*
+ * Lets go of one that has finished in its first batch, before the commit, if
+ * nothing but its row is to be written and nobody listens to it: the memory that
+ * it used, which is in the processor's cache, is for the next one then.
+ */
+static void
+let_go(Claim *claim, const GoflowWritesMark *before)
+{
+	GoflowExecution *ex = claim->ex;
+	GoflowExecutionRow *row = ex->row;
+	MemoryContext context = ex->writes->context;
+
+	if (claim->old_state != GOFLOW_EXECUTION_QUEUED || row->retry_seq != 0 ||
+		GetMemoryChunkContext(row) != claims_context || ex->watched != 0 || ex->withdrawn != NIL ||
+		!goflow_writes_rewind(ex->writes, before, GOFLOW_WRITE_EXECUTION))
+		return;
+	if (row->output)
+		row->output = goflow_jsonb_copy(context, row->output);
+	if (row->error)
+		row->error = goflow_jsonb_copy(context, row->error);
+	claim->tracker = ex->tracker;
+	drop_from_memory(claim);
 }
 
 /* A frame has a row now. */
@@ -325,6 +353,7 @@ run_batch(Claim *claims, int nclaims, volatile int *next, bool is_first)
 	for (int i = 0; i < nclaims && budget.nodes > 0; i++)
 	{
 		Claim	   *claim = &claims[*next];
+		GoflowWritesMark mark = goflow_writes_mark(writes);
 
 		*next = (*next + 1) % nclaims;
 		if (claim->is_ended)
@@ -365,6 +394,9 @@ run_batch(Claim *claims, int nclaims, volatile int *next, bool is_first)
 		if (claim->ex->is_hidden && !goflow_execution_is_done(claim->ex))
 			goflow_execution_show(claim->ex);
 		store(claim->ex, claim->end);
+		claim->is_finished = goflow_execution_is_done(claim->ex);
+		if (claim->is_finished)
+			let_go(claim, &mark);
 
 		if (GetCurrentTimestamp() >= budget.deadline || goflow_queue_should_yield() ||
 			goflow_session_holds_advisory_lock())
@@ -394,8 +426,7 @@ wake_waiters(const Claim *claims, int nclaims, Aftermath *after)
 	{
 		const Claim *claim = &claims[i];
 
-		if (claim->touched &&
-			(claim->load_error || (claim->ex && !claim->ex->inactive && goflow_execution_is_done(claim->ex))))
+		if (claim->touched && (claim->is_finished || claim->load_error))
 			after->ended[nended++] = claim->id;
 	}
 	goflow_waiter_wake(after->ended, nended);
@@ -409,9 +440,11 @@ after_commit(Claim *claim, Aftermath *after, bool may_adopt)
 	bool		requeue = false;
 	ListCell   *lc;
 
+	if (claim->is_finished)
+		goflow_mark_forget(MyDatabaseId, &claim->id);
 	if (ex == NULL || ex->inactive)
 	{
-		goflow_tracker_close(&claim->id, ex ? &ex->tracker : NULL);
+		goflow_tracker_close(&claim->id, &claim->tracker);
 		if (claim->load_error)
 			goflow_history_publish_ended(&claim->message);
 		if (ex && ex->is_others && !ex->row->is_foreign)
@@ -427,11 +460,8 @@ after_commit(Claim *claim, Aftermath *after, bool may_adopt)
 	foreach(lc, ex->withdrawn)
 		(void) goflow_queue_withdraw(lfirst(lc));
 	ex->withdrawn = NIL;
-	if (goflow_execution_is_done(ex))
-	{
-		goflow_mark_forget(MyDatabaseId, &claim->id);
+	if (claim->is_finished)
 		goflow_tracker_close(&claim->id, &ex->tracker);
-	}
 	else if (claim->end == GOFLOW_SEGMENT_FULL)
 		return;
 	else if (ex->now.state == GOFLOW_EXECUTION_WAITING || ex->now.state == GOFLOW_EXECUTION_PAUSED)
@@ -589,7 +619,7 @@ goflow_engine_drive(const pg_uuid_t *executions, int nexecutions)
 		ErrorData  *error;
 
 		for (int i = 0; i < nexecutions; i++)
-			claims[i].touched = claims[i].looked = false;
+			claims[i].touched = claims[i].looked = claims[i].is_finished = false;
 		error = try_batch(claims, nexecutions, &next, is_first);
 		is_first = false;
 		if (error)

@@ -82,7 +82,24 @@ goflow_writes_mark(const GoflowWrites *writes)
 
 	for (int i = 0; i < GOFLOW_WRITE_KINDS; i++)
 		mark.length[i] = list_length(writes->rows[i]);
+	mark.room = writes->room;
+	mark.room_left = writes->room_left;
 	return mark;
+}
+
+bool
+goflow_writes_rewind(GoflowWrites *writes, const GoflowWritesMark *mark, GoflowWriteKind but)
+{
+	for (int i = 0; i < GOFLOW_WRITE_KINDS; i++)
+		if (i != but && list_length(writes->rows[i]) != mark->length[i])
+			return false;
+	/* unless another block has begun */
+	if (mark->room && mark->room + mark->room_left == writes->room + writes->room_left)
+	{
+		writes->room = mark->room;
+		writes->room_left = mark->room_left;
+	}
+	return true;
 }
 
 void

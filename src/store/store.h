@@ -407,6 +407,8 @@ typedef struct GoflowWrites
 typedef struct GoflowWritesMark
 {
 	int			length[GOFLOW_WRITE_KINDS];
+	char	   *room;
+	Size		room_left;
 } GoflowWritesMark;
 
 extern void goflow_writes_add(GoflowWrites *writes, GoflowWriteKind kind, void *row);
@@ -440,6 +442,12 @@ extern int	goflow_writes_find(const GoflowWrites *writes, GoflowWriteKind kind,
 							   const pg_uuid_t *execution_id);
 extern GoflowWritesMark goflow_writes_mark(const GoflowWrites *writes);
 extern void goflow_writes_go_back(GoflowWrites *writes, const GoflowWritesMark *mark);
+
+/*
+ * Frees what was allocated since the mark if no rows have come since then but of
+ * one kind, which point to none of it.  False: there are others.
+ */
+extern bool goflow_writes_rewind(GoflowWrites *writes, const GoflowWritesMark *mark, GoflowWriteKind but);
 
 /* stored: called for each frame's row with its new place, or NULL. */
 extern void goflow_writes_flush(GoflowWrites *writes, void (*stored) (GoflowFrameRow *row));
