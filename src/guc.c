@@ -71,7 +71,7 @@ goflow_guc_define(void)
 	DefineCustomIntVariable("goflow.batch_nodes",
 							"Nodes that share one commit, at most.",
 							NULL, &goflow_batch_nodes,
-							2000, 1, 100000, PGC_SIGHUP, 0,
+							8000, 1, 100000, PGC_SIGHUP, 0,
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("goflow.batch_time",
 							"Age at which a batch of nodes commits.",

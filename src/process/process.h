@@ -93,7 +93,7 @@ extern void goflow_early_catch_up(void);
  * priority and age; a share only, when other workers of the pool are idle.
  * Each execution is now claimed by this worker; a node is in its slot.
  */
-#define GOFLOW_MAX_CLAIMS 128		/* executions that a worker takes at one time */
+#define GOFLOW_MAX_CLAIMS 768		/* executions that a worker takes at one time */
 extern GoflowWorkKind goflow_queue_take(pg_uuid_t *executions, int max, int *nexecutions,
 										GoflowInstance *instance);
 

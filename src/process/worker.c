@@ -45,6 +45,10 @@
 /* The pause after an error that escaped the engine, in milliseconds. */
 #define ERROR_PAUSE 1000
 
+/* Executions that a worker takes at one time: at first, and at least. */
+#define FIRST_APPETITE 128
+#define LEAST_APPETITE 16
+
 /* Bytes that a worker keeps at most when they are free. */
 #define KEPT_MEMORY (8 * 1024 * 1024)
 
@@ -223,18 +227,39 @@ wait_for_work(void)
 		proc_exit(0);
 }
 
+/*
+ * How many executions to take at one time: what fits into a batch.  More would
+ * only keep them from other workers, and from those with a higher priority.
+ */
+static int	appetite = FIRST_APPETITE;
+
+static void
+learn_appetite(int taken, TimestampTz since)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (taken < appetite)
+		return;
+	if (!TimestampDifferenceExceeds(since, now, goflow_batch_time))
+		appetite = Min(2 * appetite, GOFLOW_MAX_CLAIMS);
+	else if (TimestampDifferenceExceeds(since, now, 4 * goflow_batch_time))
+		appetite = Max(appetite / 2, LEAST_APPETITE);
+}
+
 static void
 take_and_run(void)
 {
 	pg_uuid_t	executions[GOFLOW_MAX_CLAIMS];
 	GoflowInstance instance;
+	TimestampTz since = GetCurrentTimestamp();
 	int			n;
 
-	switch (goflow_queue_take(executions, GOFLOW_MAX_CLAIMS, &n, &instance))
+	switch (goflow_queue_take(executions, appetite, &n, &instance))
 	{
 		case GOFLOW_WORK_DRIVE:
 			goflow_mark_claims(executions, n);
 			goflow_engine_drive(executions, n);
+			learn_appetite(n, since);
 			break;
 		case GOFLOW_WORK_NODE:
 			goflow_engine_run_node(&instance);
