@@ -144,6 +144,7 @@ typedef enum GoflowWait
 	GOFLOW_WAIT_LAUNCHER,
 	GOFLOW_WAIT_SCHEDULER,
 	GOFLOW_WAIT_WORKER,
+	GOFLOW_WAIT_TURN,			/* while others store their batches */
 	GOFLOW_WAIT_EXIT,			/* of goflow's processes, before DROP DATABASE and the like */
 	GOFLOW_WAIT_CONFLICT,		/* before a node runs again that met a deadlock */
 	GOFLOW_WAIT_ROOM,			/* for room on a full disk, to store what became of a node */

@@ -13,6 +13,7 @@ static const char *const names[GOFLOW_WAITS] = {
 	[GOFLOW_WAIT_LAUNCHER] = "GoflowLauncherMain",
 	[GOFLOW_WAIT_SCHEDULER] = "GoflowSchedulerMain",
 	[GOFLOW_WAIT_WORKER] = "GoflowWorkerMain",
+	[GOFLOW_WAIT_TURN] = "GoflowStoreTurn",
 	[GOFLOW_WAIT_EXIT] = "GoflowProcessExit",
 	[GOFLOW_WAIT_CONFLICT] = "GoflowConflictPause",
 	[GOFLOW_WAIT_ROOM] = "GoflowDiskFull",

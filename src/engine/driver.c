@@ -61,6 +61,9 @@ typedef struct Aftermath
 	int			nreleased;
 } Aftermath;
 
+/* Rows of executions from which on a batch waits for its turn to be stored. */
+#define LARGE_BATCH 64
+
 /* Errors of whole batches in a row after which the worker backs off. */
 #define MAX_FAILED_BATCHES 5
 
@@ -408,7 +411,10 @@ run_batch(Claim *claims, int nclaims, volatile int *next, bool is_first)
 								 GUC_ACTION_LOCAL, true, 0, false);
 	goflow_mark_commit();
 	goflow_scans_close();
+	if (list_length(writes->rows[GOFLOW_WRITE_EXECUTION]) >= LARGE_BATCH)
+		goflow_turn_begin();
 	goflow_writes_flush(writes, note_frame);
+	goflow_turn_end();
 	PopActiveSnapshot();
 	goflow_session_allow_cancel(true);
 	CommitTransactionCommand();
@@ -569,6 +575,7 @@ try_batch(Claim *claims, int nclaims, volatile int *next, bool is_first)
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
 		FlushErrorState();
+		goflow_turn_end();
 		AbortCurrentTransaction();
 		goflow_session_transaction_ended(false);
 	}

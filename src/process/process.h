@@ -15,6 +15,7 @@
  *	scheduler.c	one per database: recovery, timers
  *	send.c		the scheduler's sending of messages
  *	worker.c	main loop of a worker: takes work from its pool, calls the engine
+ *	turn.c		workers that store their batches take turns
  *	waiter.c	backends that wait for an execution
  *	speed.c		learned speed of nodes
  *	mark.c		what each worker ran when the server crashed
@@ -194,6 +195,10 @@ typedef enum GoflowSpeed
 extern GoflowSpeed goflow_speed_get(int workflow_id, int node, void **hint);
 extern void goflow_speed_learn(int workflow_id, int node, void **hint, int64 microseconds);
 extern void goflow_speed_set(int workflow_id, int node, GoflowSpeed speed);
+
+/* ---- turn.c: who stores a batch now; a hint, by workers ---- */
+extern void goflow_turn_begin(void);
+extern void goflow_turn_end(void);
 
 /* ---- waiter.c: backends that wait for an execution ---- */
 extern void goflow_waiter_begin(const pg_uuid_t *execution_id); /* then look, then WaitLatch */

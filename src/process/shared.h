@@ -236,6 +236,8 @@ typedef struct GoflowControl
 	TimestampTz launcher_started_at;	/* the last one, also when it is gone */
 	int64		clock_ahead;	/* of the monotonic clock, in microseconds (clock.c); 0: not known */
 	ConditionVariable slot_freed;	/* a worker or scheduler is gone */
+	ConditionVariable stored;	/* see turn.c */
+	pg_atomic_uint32 storing;	/* workers whose turn it is */
 
 	int			entries;		/* in the hash */
 	int			workers;		/* slots not free */

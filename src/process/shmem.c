@@ -76,6 +76,8 @@ control_init(void)
 	memset(control, 0, control_size());
 	control->lock = &GetNamedLWLockTranche(QUEUE_TRANCHE)->lock;
 	ConditionVariableInit(&control->slot_freed);
+	ConditionVariableInit(&control->stored);
+	pg_atomic_init_u32(&control->storing, 0);
 	control->noffers = number_of_offers();
 	control->offers = (GoflowOffer *) ((char *) control + MAXALIGN(sizeof(GoflowControl)));
 	control->nslots = number_of_slots();

@@ -180,6 +180,7 @@ worker_exit(int code, Datum arg)
 	if (slot == NULL)
 		return;
 	goflow_mark_clear();
+	goflow_turn_end();
 	goflow_lock(LW_EXCLUSIVE);
 	/* one that was terminated while it connected did not fail */
 	failed = !slot->has_connected && !goflow_terminated;
