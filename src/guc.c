@@ -70,7 +70,8 @@ goflow_guc_define(void)
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("goflow.batch_nodes",
 							"Nodes that share one commit, at most.",
-							NULL, &goflow_batch_nodes,
+							"A quarter of them may be one execution's.",
+							&goflow_batch_nodes,
 							8000, 1, 100000, PGC_SIGHUP, 0,
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("goflow.batch_time",

@@ -337,6 +337,7 @@ look_ahead(Claim *claims, int nclaims)
 static void
 run_batch(Claim *claims, int nclaims, volatile int *next, bool is_first)
 {
+	int			own_nodes = Max(goflow_batch_nodes / 4, 1); /* of one execution: they need memory */
 	GoflowWrites *writes;
 	GoflowBudget budget;
 
@@ -356,6 +357,7 @@ run_batch(Claim *claims, int nclaims, volatile int *next, bool is_first)
 	for (int i = 0; i < nclaims && budget.nodes > 0; i++)
 	{
 		Claim	   *claim = &claims[*next];
+		int			others;		/* nodes left for those after it */
 		GoflowWritesMark mark = goflow_writes_mark(writes);
 
 		*next = (*next + 1) % nclaims;
@@ -392,8 +394,11 @@ run_batch(Claim *claims, int nclaims, volatile int *next, bool is_first)
 		goflow_session_apply(claim->ex->definition);
 		claim->ex->careful = false;
 		claim->ex->must_commit = false;
+		others = budget.nodes - Min(budget.nodes, own_nodes);
+		budget.nodes -= others;
 		claim->end = claim->ex->paused ? GOFLOW_SEGMENT_BLOCKED :
 			goflow_segment_run(claim->ex, &budget);
+		budget.nodes += others;
 		if (claim->ex->is_hidden && !goflow_execution_is_done(claim->ex))
 			goflow_execution_show(claim->ex);
 		store(claim->ex, claim->end);

@@ -28,9 +28,11 @@ goflow_execution_percent(const GoflowExecution *ex)
 void
 goflow_execution_show(GoflowExecution *ex)
 {
+	bool		had_slot = ex->started && !ex->is_hidden;	/* hidden: it has begun just now */
+
 	ex->is_hidden = false;
 	ex->tracker = goflow_tracker_open(&ex->row->id, ex->row->workflow_id, ex->row->run_as, ex->percent,
-									 ex->started);
+									 had_slot);
 	ex->percent = Max(ex->percent, goflow_tracker_percent(&ex->tracker));
 	goflow_execution_track(ex, -1);
 }

@@ -49,8 +49,9 @@
 #define FIRST_APPETITE 128
 #define LEAST_APPETITE 16
 
-/* Bytes that a worker keeps at most when they are free. */
-#define KEPT_MEMORY (8 * 1024 * 1024)
+/* Bytes: what a worker keeps at most when it is free, and what is mapped by itself. */
+#define KEPT_MEMORY (2 * 1024 * 1024)
+#define MAPPED_MEMORY (512 * 1024)
 
 Oid
 goflow_worker_role(void)
@@ -147,7 +148,7 @@ keep_memory(void)
 {
 #ifdef __GLIBC__
 	(void) mallopt(M_TRIM_THRESHOLD, KEPT_MEMORY);
-	(void) mallopt(M_MMAP_THRESHOLD, KEPT_MEMORY / 4);
+	(void) mallopt(M_MMAP_THRESHOLD, MAPPED_MEMORY);
 #endif
 }
 
