@@ -1,8 +1,12 @@
 // Graphile Worker, tuned: jobs fetched by the hundred, a local queue, no waiting to complete.
+// Rates are seen by the worker itself; latency by a client in another process, as with goflow:
+// the step tells it with NOTIFY, in the transaction of its INSERT.
+import { fork } from 'node:child_process';
 import pg from 'pg';
 import { Logger, makeWorkerUtils, run } from 'graphile-worker';
 
 const host = process.argv[2];
+const isChild = process.argv[3] === 'child';
 const pool = new pg.Pool({ host, user: 'postgres', database: 'postgres', max: 30 });
 const done = new Map();
 const insert = 'INSERT INTO bench.effect (k, step) VALUES ($1, $2)';
@@ -10,6 +14,10 @@ let joined = 0;
 let join;
 
 const taskList = {
+  async told({ k }) {
+    await pool.query({ name: 'told', values: [k],
+      text: "WITH effect AS (INSERT INTO bench.effect (k, step) VALUES ($1::int, 1)) SELECT pg_notify('done', $1::text)" });
+  },
   async step({ k, step, last }, helpers) {
     await pool.query({ name: 'insert', text: insert, values: [k, step] });
     if (step < last) await helpers.addJob('step', { k, step: step + 1, last });
@@ -28,6 +36,13 @@ const runner = await run({
   preset: { worker: { concurrentJobs: 24, pollInterval: 1000, fileExtensions: [],
     localQueue: { size: 500, refetchDelay: { durationMs: 1 } }, completeJobBatchDelay: 1, failJobBatchDelay: 1 } },
 });
+if (isChild) {
+  process.send('ready');
+  await new Promise((resolve) => process.once('message', resolve));
+  await runner.stop();
+  await pool.end();
+  process.exit(0);
+}
 const utils = await makeWorkerUtils({ pgPool: pool, logger });
 const finished = (k) => new Promise((resolve) => done.set(k, resolve));
 
@@ -39,23 +54,31 @@ await utils.addJobs(Array.from({ length: chains }, (_, k) => ({ identifier: 'ste
 await Promise.all(all);
 const rate = chains * 10 / (performance.now() - began) * 1000;
 
-// latency
-const times = [];
-for (let k = 10000; k < 10200; k++) {
-  began = performance.now();
-  const end = finished(k);
-  await utils.addJob('step', { k, step: 1, last: 1 });
-  await end;
-  times.push(performance.now() - began);
-}
-times.sort((a, b) => a - b);
-
 // fan-out
 began = performance.now();
 const whole = new Promise((resolve) => { join = resolve; });
 await utils.addJobs(Array.from({ length: 1000 }, (_, k) => ({ identifier: 'part', payload: { k } })));
 await whole;
-console.log(rate, times[times.length / 2], (performance.now() - began) / 1000);
+const fanOut = (performance.now() - began) / 1000;
+
+// latency: this process only starts and listens
 await runner.stop();
+const child = fork(process.argv[1], [host, 'child']);
+await new Promise((resolve) => child.once('message', resolve));
+const listener = await pool.connect();
+await listener.query('LISTEN done');
+listener.on('notification', ({ payload }) => done.get(Number(payload))());
+const times = [];
+for (let k = 10000; k < 10200; k++) {
+  began = performance.now();
+  const end = finished(k);
+  await utils.addJob('told', { k });
+  await end;
+  times.push(performance.now() - began);
+}
+times.sort((a, b) => a - b);
+listener.release();
+child.send('stop');
+console.log(rate, times[times.length / 2], fanOut);
 await utils.release();
 await pool.end();
