@@ -116,6 +116,23 @@ goflow_pool_oldest_locked(GoflowPool *pool)
 	return oldest;
 }
 
+/* The worker of the pool that was busy last: it may still be awake, and others may leave.  NULL: none is idle. */
+static GoflowWorkerSlot *
+last_idle(const GoflowPool *pool)
+{
+	GoflowWorkerSlot *last = NULL;
+
+	for (int i = 0; pool->workers[GOFLOW_SLOT_IDLE] > 0 && i < goflow_control->nslots; i++)
+	{
+		GoflowWorkerSlot *slot = &goflow_control->slots[i];
+
+		if (slot->state == GOFLOW_SLOT_IDLE && slot->pool == pool - goflow_control->pools &&
+			(last == NULL || slot->idle_since > last->idle_since))
+			last = slot;
+	}
+	return last;
+}
+
 /*
  * Sees to it that somebody takes the pool's work.  coming: workers that will
  * take some in any case, beside those that the pool knows of.
@@ -124,16 +141,11 @@ void
 goflow_pool_wake_locked(GoflowPool *pool, int coming)
 {
 	int			work = pool->queued + pool->offered;
+	GoflowWorkerSlot *slot;
 
 	coming += pool->workers[GOFLOW_SLOT_STARTING] + pool->workers[GOFLOW_SLOT_WOKEN];
-	for (int i = 0; i < goflow_control->nslots; i++)
+	while (work > coming && (slot = last_idle(pool)) != NULL)
 	{
-		GoflowWorkerSlot *slot = &goflow_control->slots[i];
-
-		if (work <= coming || pool->workers[GOFLOW_SLOT_IDLE] == 0)
-			break;
-		if (slot->state != GOFLOW_SLOT_IDLE || slot->pool != pool - goflow_control->pools)
-			continue;
 		goflow_slot_set_state_locked(slot, GOFLOW_SLOT_WOKEN);
 		SetLatch(slot->latch);
 		coming++;

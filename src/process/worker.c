@@ -45,6 +45,14 @@
 /* The pause after an error that escaped the engine, in milliseconds. */
 #define ERROR_PAUSE 1000
 
+/*
+ * A worker looks out for work for so many microseconds before it sleeps; after so
+ * many failures in a row only every so many times.
+ */
+#define LOOKOUT_TIME 250
+#define LOOKOUT_CREDIT 4
+#define LOOKOUT_RARELY 16
+
 /* Executions that a worker takes at one time: at first, and at least. */
 #define FIRST_APPETITE 128
 #define LEAST_APPETITE 16
@@ -206,12 +214,42 @@ pause_and_give_back(void)
 	goflow_queue_give_back();
 }
 
+/*
+ * Who has been told of an end often starts the next one at once.  A worker that
+ * is still awake then is there sooner than one that has to be woken.  It does not
+ * look out where that was in vain of late, but for once in a while.
+ */
+static void
+look_out_for_work(void)
+{
+	static int	credit = LOOKOUT_CREDIT;
+	static uint32 turns = 0;
+	volatile GoflowWorkerSlot *slot = goflow_my_slot;
+	instr_time	since;
+	instr_time	passed;
+
+	if (credit == 0 && ++turns % LOOKOUT_RARELY != 0)
+		return;
+	INSTR_TIME_SET_CURRENT(since);
+	do
+	{
+		pg_spin_delay();
+		INSTR_TIME_SET_CURRENT(passed);
+		INSTR_TIME_SUBTRACT(passed, since);
+	} while (slot->state == GOFLOW_SLOT_IDLE && !InterruptPending &&
+			 INSTR_TIME_GET_MICROSEC(passed) < LOOKOUT_TIME);
+	credit = slot->state == GOFLOW_SLOT_IDLE ? Max(credit - 1, 0) : LOOKOUT_CREDIT;
+}
+
 /* Waits until woken for work.  Exits when that takes too long, or when asked to. */
 static void
 wait_for_work(void)
 {
 	volatile GoflowWorkerSlot *slot = goflow_my_slot;
 
+	look_out_for_work();
+	if (slot->state != GOFLOW_SLOT_IDLE)
+		return;
 	pgstat_report_activity(STATE_IDLE, NULL);
 	pgstat_report_stat(true);
 	while (slot->state == GOFLOW_SLOT_IDLE)
