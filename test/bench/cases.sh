@@ -274,8 +274,9 @@ case_history()
 	"$bin/dropdb" --force fresh
 }
 
-history_reference() { PGDATABASE=fresh chain_goflow 2; }
-history_goflow() { PGDATABASE=history chain_goflow 2; }
+# Long enough that the start of the workers does not count.
+history_reference() { PGDATABASE=fresh chain_goflow 2 chain 10 $((executions * 5)); }
+history_goflow() { PGDATABASE=history chain_goflow 2 chain 10 $((executions * 5)); }
 
 # ---- snapshot: a transaction that stays open ----
 
@@ -331,8 +332,8 @@ case_waiting()
 	wake_ups
 }
 
-waiting_reference() { PGDATABASE=fresh chain_goflow 2; }
-waiting_goflow() { PGDATABASE=waiting chain_goflow 2; }
+waiting_reference() { PGDATABASE=fresh chain_goflow 2 chain 10 $((executions * 5)); }
+waiting_goflow() { PGDATABASE=waiting chain_goflow 2 chain 10 $((executions * 5)); }
 
 until_waiting()
 {

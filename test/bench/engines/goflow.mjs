@@ -21,7 +21,7 @@ const rate = chains * 10 / (performance.now() - began) * 1000;
 const times = [];
 for (let k = 0; k < 1000; k++) {
   began = performance.now();
-  await query(`CALL goflow.start_and_wait('one', '{"k": 1}')`);
+  await client.query({ name: 'one', text: `CALL goflow.start_and_wait('one', '{"k": 1}')` });
   times.push(performance.now() - began);
 }
 times.sort((a, b) => a - b);
