@@ -358,7 +358,7 @@ run_batch(Claim *claims, int nclaims, volatile int *next, bool is_first)
 	{
 		Claim	   *claim = &claims[*next];
 		int			others;		/* nodes left for those after it */
-		GoflowWritesMark mark = goflow_writes_mark(writes);
+		GoflowWritesMark before;
 
 		*next = (*next + 1) % nclaims;
 		if (claim->is_ended)
@@ -368,6 +368,7 @@ run_batch(Claim *claims, int nclaims, volatile int *next, bool is_first)
 		if (claim->ex && goflow_queue_was_woken(&claim->id))
 			drop_from_memory(claim);
 		claim->touched = true;
+		before = goflow_writes_mark(writes);
 		if (claim->load_error)
 		{
 			fail_unloadable(claim, writes);
@@ -399,12 +400,12 @@ run_batch(Claim *claims, int nclaims, volatile int *next, bool is_first)
 		claim->end = claim->ex->paused ? GOFLOW_SEGMENT_BLOCKED :
 			goflow_segment_run(claim->ex, &budget);
 		budget.nodes += others;
-		if (claim->ex->is_hidden && !goflow_execution_is_done(claim->ex))
+		claim->is_finished = goflow_execution_is_done(claim->ex);
+		if (claim->ex->is_hidden && !claim->is_finished)
 			goflow_execution_show(claim->ex);
 		store(claim->ex, claim->end);
-		claim->is_finished = goflow_execution_is_done(claim->ex);
 		if (claim->is_finished)
-			let_go(claim, &mark);
+			let_go(claim, &before);
 
 		if (GetCurrentTimestamp() >= budget.deadline || goflow_queue_should_yield() ||
 			goflow_session_holds_advisory_lock())

@@ -39,7 +39,7 @@ typedef struct Position
 	GoflowInstance instance;	/* what runs now, by name */
 	int			losses;			/* of workers with it */
 	bool		crashed;		/* the server, before */
-	TimestampTz ended_at;		/* of the node that ran last, or 0 */
+	TimestampTz ended_at;		/* of the node that ran last; or when the execution began; or 0 */
 	MemoryContext node_context; /* reset after each node; NULL: none */
 	int			interruptions;	/* of undos, in all segments */
 } Position;

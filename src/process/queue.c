@@ -176,6 +176,7 @@ remove_entry(GoflowEntry *entry)
 {
 	GoflowKey	key = entry->key;
 
+	entry->claimed = false;		/* who had claimed it still has its address: see my_claim() */
 	hash_search(goflow_queue, &key, HASH_REMOVE, NULL);
 	goflow_control->entries--;
 
@@ -487,7 +488,6 @@ static void
 end_claim(GoflowEntry *entry, bool requeue, TimestampTz now)
 {
 	dlist_delete(&entry->link);
-	entry->claimed = false;
 	goflow_control->pools[entry->pool].claimed--;
 	if (requeue || entry->woken)
 		enqueue(entry, now);

@@ -217,9 +217,10 @@ pause_and_give_back(void)
 /*
  * Who has been told of an end often starts the next one at once.  A worker that
  * is still awake then is there sooner than one that has to be woken.  It does not
- * look out where that was in vain of late, but for once in a while.
+ * look out where that was in vain of late, but for once in a while.  True: it is
+ * idle no more.
  */
-static void
+static bool
 look_out_for_work(void)
 {
 	static int	credit = LOOKOUT_CREDIT;
@@ -227,18 +228,20 @@ look_out_for_work(void)
 	volatile GoflowWorkerSlot *slot = goflow_my_slot;
 	instr_time	since;
 	instr_time	passed;
+	bool		is_idle;
 
 	if (credit == 0 && ++turns % LOOKOUT_RARELY != 0)
-		return;
+		return false;
 	INSTR_TIME_SET_CURRENT(since);
 	do
 	{
 		pg_spin_delay();
 		INSTR_TIME_SET_CURRENT(passed);
 		INSTR_TIME_SUBTRACT(passed, since);
-	} while (slot->state == GOFLOW_SLOT_IDLE && !InterruptPending &&
-			 INSTR_TIME_GET_MICROSEC(passed) < LOOKOUT_TIME);
-	credit = slot->state == GOFLOW_SLOT_IDLE ? Max(credit - 1, 0) : LOOKOUT_CREDIT;
+		is_idle = slot->state == GOFLOW_SLOT_IDLE;
+	} while (is_idle && !InterruptPending && INSTR_TIME_GET_MICROSEC(passed) < LOOKOUT_TIME);
+	credit = is_idle ? Max(credit - 1, 0) : LOOKOUT_CREDIT;
+	return !is_idle;
 }
 
 /* Waits until woken for work.  Exits when that takes too long, or when asked to. */
@@ -247,8 +250,7 @@ wait_for_work(void)
 {
 	volatile GoflowWorkerSlot *slot = goflow_my_slot;
 
-	look_out_for_work();
-	if (slot->state != GOFLOW_SLOT_IDLE)
+	if (look_out_for_work())
 		return;
 	pgstat_report_activity(STATE_IDLE, NULL);
 	pgstat_report_stat(true);
@@ -273,12 +275,16 @@ wait_for_work(void)
 static int	appetite = FIRST_APPETITE;
 
 static void
-learn_appetite(int taken, TimestampTz since)
+drive(const pg_uuid_t *executions, int n)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz since = GetCurrentTimestamp();
+	TimestampTz now;
 
-	if (taken < appetite)
+	goflow_mark_claims(executions, n);
+	goflow_engine_drive(executions, n);
+	if (n < appetite)
 		return;
+	now = GetCurrentTimestamp();
 	if (!TimestampDifferenceExceeds(since, now, goflow_batch_time))
 		appetite = Min(2 * appetite, GOFLOW_MAX_CLAIMS);
 	else if (TimestampDifferenceExceeds(since, now, 4 * goflow_batch_time))
@@ -290,15 +296,12 @@ take_and_run(void)
 {
 	pg_uuid_t	executions[GOFLOW_MAX_CLAIMS];
 	GoflowInstance instance;
-	TimestampTz since = GetCurrentTimestamp();
 	int			n;
 
 	switch (goflow_queue_take(executions, appetite, &n, &instance))
 	{
 		case GOFLOW_WORK_DRIVE:
-			goflow_mark_claims(executions, n);
-			goflow_engine_drive(executions, n);
-			learn_appetite(n, since);
+			drive(executions, n);
 			break;
 		case GOFLOW_WORK_NODE:
 			goflow_engine_run_node(&instance);
