@@ -62,6 +62,9 @@ chain_goflow()
 		{ print n * nodes / ($3 - began), ($1 - wal) / n / nodes, ($2 - xid) / n / nodes, ($4 - began) / ($3 - $4) }'
 }
 
+# The same, long enough that the start of the workers does not count.  Argument: workers.
+long_chain() { chain_goflow "$1" chain 10 $((executions * 5)); }
+
 # ---- scale: workers beyond one ----
 
 case_scale()
@@ -73,9 +76,8 @@ case_scale()
 	done
 }
 
-# Long enough that the start of the workers does not count.
-scale_reference() { chain_goflow 1 chain 10 $((executions * 5)); }
-scale_goflow() { chain_goflow "$1" chain 10 $((executions * 5)); }
+scale_reference() { long_chain 1; }
+scale_goflow() { long_chain "$1"; }
 
 # ---- latency: one client, nothing else to do ----
 
@@ -274,9 +276,8 @@ case_history()
 	"$bin/dropdb" --force fresh
 }
 
-# Long enough that the start of the workers does not count.
-history_reference() { PGDATABASE=fresh chain_goflow 2 chain 10 $((executions * 5)); }
-history_goflow() { PGDATABASE=history chain_goflow 2 chain 10 $((executions * 5)); }
+history_reference() { PGDATABASE=fresh long_chain 2; }
+history_goflow() { PGDATABASE=history long_chain 2; }
 
 # ---- snapshot: a transaction that stays open ----
 
@@ -332,8 +333,8 @@ case_waiting()
 	wake_ups
 }
 
-waiting_reference() { PGDATABASE=fresh chain_goflow 2 chain 10 $((executions * 5)); }
-waiting_goflow() { PGDATABASE=waiting chain_goflow 2 chain 10 $((executions * 5)); }
+waiting_reference() { PGDATABASE=fresh long_chain 2; }
+waiting_goflow() { PGDATABASE=waiting long_chain 2; }
 
 until_waiting()
 {
