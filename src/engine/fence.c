@@ -48,12 +48,13 @@ report(const GoflowInstance *instance, const char *what, const GoflowCrashes *cr
 /*
  * May this run?  An error if it is fenced.  Returns whether the server has
  * crashed with it: when it has ended, that is to be forgotten
- * (goflow_mark_acquit()).  node: NULL for the workflow itself.
+ * (goflow_mark_acquit()).  node: NULL for the workflow itself.  path: of its frame.
  */
 bool
-goflow_fence_check(const GoflowInstance *instance, GoflowDefinition *definition, GoflowNode *node)
+goflow_fence_check(const GoflowInstance *instance, GoflowDefinition *definition, GoflowNode *node,
+				   uint64 path)
 {
-	GoflowCrashes crashes = goflow_mark_crashes(instance, definition->workflow_id);
+	GoflowCrashes crashes = goflow_mark_crashes(instance, definition->workflow_id, path);
 	char	   *what;
 
 	if (crashes.own == 0 && crashes.executions == 0)

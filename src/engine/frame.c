@@ -17,6 +17,7 @@
 
 #include "engine/state.h"
 
+#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
@@ -76,6 +77,9 @@ goflow_frame_create(GoflowExecution *ex, GoflowFrame *parent, GoflowBody *body, 
 	frame->body = body;
 	frame->parent = parent;
 	frame->iteration = iteration;
+	if (parent)
+		frame->path = hash_bytes_extended((const unsigned char *) &iteration, sizeof(iteration),
+										  hash_bytes_uint32_extended(body->index, parent->path));
 	frame->segment = ex->segment;
 	frame->now.target = -1;
 

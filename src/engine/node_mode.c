@@ -341,8 +341,8 @@ try_node(const GoflowInstance *instance, bool may_repeat, volatile int *priority
 			goflow_session_apply(ex->definition);
 			*is_last = !found->is_atomic;
 			check_losses(instance, found);
-			(void) goflow_fence_check(instance, found->definition, found);
-			goflow_mark_run(instance, found->definition->workflow_id);
+			(void) goflow_fence_check(instance, found->definition, found, frame->path);
+			goflow_mark_run(instance, found->definition->workflow_id, frame->path);
 			writing = found->type != GOFLOW_TYPE_SQL;
 		}
 		if (run && !found->is_atomic)

@@ -107,7 +107,7 @@ has_crashed(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 	GoflowCrashes crashes;
 
 	name(&instance, ex, frame, node, 0);
-	crashes = goflow_mark_crashes(&instance, ex->definition->workflow_id);
+	crashes = goflow_mark_crashes(&instance, ex->definition->workflow_id, frame->path);
 	return crashes.own > 0 || crashes.executions > 0;
 }
 
@@ -349,6 +349,7 @@ enter(Position *at, GoflowFrame *frame, GoflowNode *node, int attempt, bool bare
 {
 	GoflowExecution *ex = at->ex;
 	GoflowNode *blamed = frame && !node ? frame->body->owner : node;
+	uint64		path = frame ? frame->path : 0;
 
 	if (!bare)
 	{
@@ -362,8 +363,8 @@ enter(Position *at, GoflowFrame *frame, GoflowNode *node, int attempt, bool bare
 	if (at->losses >= GOFLOW_MAX_LOSSES)
 		goflow_error_lost(ex->definition, blamed, at->losses);
 	at->crashed = unlikely(goflow_mark_has_crashes()) &&
-		goflow_fence_check(&at->instance, ex->definition, blamed);
-	goflow_mark_run(&at->instance, ex->definition->workflow_id);
+		goflow_fence_check(&at->instance, ex->definition, blamed, path);
+	goflow_mark_run(&at->instance, ex->definition->workflow_id, path);
 }
 
 /* It has ended, and so has whatever it did to this process. */

@@ -168,6 +168,7 @@ struct GoflowFrame
 	GoflowBody *body;
 	GoflowFrame *parent;		/* NULL: frame 0 */
 	int64		iteration;
+	uint64		path;			/* a hash of where it is, up to the root: the same whenever it begins */
 	int32		seq;			/* number of its start, of a loop's */
 	TimestampTz started_at;		/* the same */
 	MemoryContext context;		/* dies with the frame */
@@ -647,7 +648,7 @@ extern bool goflow_error_is_disk_full(const ErrorData *error);
 
 /* ---- fence.c ---- */
 extern bool goflow_fence_check(const GoflowInstance *instance, GoflowDefinition *definition,
-							   GoflowNode *node);
+							   GoflowNode *node, uint64 path);
 
 /* ---- session.c ---- */
 extern void goflow_session_init(void);

@@ -53,7 +53,7 @@
 #include "storage/fd.h"
 
 #define MARKS_FILE PG_STAT_TMP_DIR "/goflow_marks"
-#define MARKS_MAGIC 0x676f6602
+#define MARKS_MAGIC 0x676f6603
 
 #define MAX_STRIKES 64
 #define MAX_FENCES 64
@@ -73,13 +73,17 @@ typedef enum MarkState
 	MARK_EXCUSED
 } MarkState;
 
-/* What runs: it is the same whichever attempt it is. */
+/*
+ * What runs: it is the same whichever attempt it is, and whatever number its
+ * frame has, for a frame that was not stored yet gets its number anew.
+ */
 typedef struct Place
 {
 	Oid			database;
 	pg_uuid_t	execution_id;
 	int			workflow_id;
-	int			frame;
+	uint64		path;			/* of the frame */
+	int			frame;			/* its number, this time */
 	int			node;			/* -1: the frame itself */
 	int			compensation;	/* negative: which one, else 0 */
 } Place;
@@ -202,7 +206,7 @@ map_file(void)
 static bool
 same_place(const Place *a, const Place *b)
 {
-	return a->database == b->database && a->frame == b->frame && a->node == b->node &&
+	return a->database == b->database && a->path == b->path && a->node == b->node &&
 		a->compensation == b->compensation && goflow_uuid_equal(&a->execution_id, &b->execution_id);
 }
 
@@ -366,11 +370,12 @@ goflow_mark_claims(const pg_uuid_t *executions, int n)
 
 /* Where an instance runs. */
 static inline void
-set_place(Place *place, Oid database, const GoflowInstance *instance, int workflow_id)
+set_place(Place *place, const GoflowInstance *instance, int workflow_id, uint64 path)
 {
-	place->database = database;
+	place->database = MyDatabaseId;
 	place->execution_id = instance->execution_id;
 	place->workflow_id = workflow_id;
+	place->path = path;
 	place->frame = instance->frame;
 	place->node = instance->node;
 	place->compensation = Min(instance->attempt, 0);
@@ -378,11 +383,11 @@ set_place(Place *place, Oid database, const GoflowInstance *instance, int workfl
 
 /* This is about to run. */
 void
-goflow_mark_run(const GoflowInstance *instance, int workflow_id)
+goflow_mark_run(const GoflowInstance *instance, int workflow_id, uint64 path)
 {
 	my_mark->state = MARK_NONE;
 	pg_compiler_barrier();
-	set_place(&my_mark->place, MyDatabaseId, instance, workflow_id);
+	set_place(&my_mark->place, instance, workflow_id, path);
 	pg_compiler_barrier();
 	my_mark->state = MARK_RUNNING;
 }
@@ -432,7 +437,7 @@ goflow_mark_has_crashes(void)
 
 /* How often the server crashed while this ran, and whether it is fenced. */
 GoflowCrashes
-goflow_mark_crashes(const GoflowInstance *instance, int workflow_id)
+goflow_mark_crashes(const GoflowInstance *instance, int workflow_id, uint64 path)
 {
 	GoflowCrashes crashes = {0};
 	Place		place;
@@ -441,7 +446,7 @@ goflow_mark_crashes(const GoflowInstance *instance, int workflow_id)
 
 	if (!goflow_mark_has_crashes())
 		return crashes;
-	set_place(&place, MyDatabaseId, instance, workflow_id);
+	set_place(&place, instance, workflow_id, path);
 	goflow_lock(LW_SHARED);
 	strike = find_strike(&place);
 	fence = find_fence(&place);
@@ -501,15 +506,16 @@ forget_fence(Fence *fence)
 static void
 acquit(const GoflowInstance *instance)
 {
-	Place		place;
+	const Place *place = &my_mark->place;
 
 	if (my_mark->state != MARK_RUNNING || (marks->nstrikes == 0 && marks->nfences == 0))
 		return;
-	set_place(&place, my_mark->place.database, instance, my_mark->place.workflow_id);
-	if (!same_place(&place, &my_mark->place))
+	if (place->frame != instance->frame || place->node != instance->node ||
+		place->compensation != Min(instance->attempt, 0) ||
+		!goflow_uuid_equal(&place->execution_id, &instance->execution_id))
 		return;					/* it was fenced, and did not run */
-	forget_strike(find_strike(&place));
-	forget_fence(find_fence(&place));
+	forget_strike(find_strike(place));
+	forget_fence(find_fence(place));
 }
 
 /* The same for a node that ran by itself: its execution is no suspect any more, either. */

@@ -208,7 +208,8 @@ extern void goflow_waiter_wake(const pg_uuid_t *executions, int n);	/* by the dr
 /*
  * mark.c: what a worker runs, should the server crash, and how often it crashed
  * while this ran.  An instance with a node of -1 is a frame itself, one
- * with a negative attempt a compensation.
+ * with a negative attempt a compensation.  path: that of the frame, since its
+ * number may be another one when it runs again.
  */
 typedef struct GoflowCrashes
 {
@@ -216,10 +217,10 @@ typedef struct GoflowCrashes
 	int			executions;		/* in a row that failed for that at this node */
 	bool		is_fenced;		/* it must not run */
 } GoflowCrashes;
-extern void goflow_mark_run(const GoflowInstance *instance, int workflow_id);
+extern void goflow_mark_run(const GoflowInstance *instance, int workflow_id, uint64 path);
 extern void goflow_mark_commit(void);
 extern bool goflow_mark_has_crashes(void);	/* of anything: a hint */
-extern GoflowCrashes goflow_mark_crashes(const GoflowInstance *instance, int workflow_id);
+extern GoflowCrashes goflow_mark_crashes(const GoflowInstance *instance, int workflow_id, uint64 path);
 extern void goflow_mark_acquit(const GoflowInstance *instance);
 extern void goflow_mark_try_again(int workflow_id);
 extern void goflow_mark_forget(Oid database, const pg_uuid_t *execution_id);

@@ -60,6 +60,18 @@ is(start(q{SELECT goflow.start('items')}, 'one of many items'), 3, 'three crashe
 is(states('items'), '1 completed', 'one of many iterations fails, and is caught');
 is(query($node, q{SELECT string_agg(node, ' ') FROM effect WHERE node LIKE 'WF%'}), 'WF208', 'the others complete');
 
+# ---- in a frame that has another number whenever it begins anew ----
+
+# (in one batch, since those before have shown that each node is fast; the sequence is not rolled back)
+query($node, 'CREATE SEQUENCE tries');
+define_nodes($node, 'numbers', q{"n": {"type": "sql", "sql": "SELECT nextval('tries')::int AS x"},
+	"l": {"type": "loop", "after": "n", "repeat": "n.x", "body": {"nodes": {"y": {"type": "transform", "value": {"x": "1"}}}}},
+	"t": {"type": "loop", "after": "l", "repeat": "1", "body": {"nodes": {"bad": {"type": "sql", "sql": "SELECT crash_if(input.bad) AS x"}}}}},
+	'"input": {"bad": "bool = false"}');
+is(start(q{SELECT count(goflow.start('numbers')) FROM generate_series(1, 10)}, 'good ones'), 0, 'no crash');
+is(start(q{SELECT goflow.start('numbers', '{"bad": true}')}, 'other numbers'), 3, 'three crashes');
+is(states('numbers'), '10 completed, 1 failed WF208', 'it fails');
+
 # ---- what only a driver runs ----
 
 my %driven = (
