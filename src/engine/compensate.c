@@ -42,7 +42,7 @@ goflow_compensate_note(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node
 	Datum	   *values;
 	bool	   *nulls;
 
-	goflow_evaluate_prepare(expr);
+	goflow_plan_prepare(expr);
 	old = MemoryContextSwitchTo(ex->writes->context);
 	values = palloc(Max(expr->nrefs, 1) * sizeof(Datum));
 	nulls = palloc(Max(expr->nrefs, 1) * sizeof(bool));
@@ -110,19 +110,17 @@ goflow_compensate_run(GoflowExecution *ex, GoflowCompensationRow *row)
 	Datum	   *values;
 	bool	   *nulls;
 
-	goflow_evaluate_prepare(expr);
+	goflow_plan_prepare(expr);
 	values = palloc(Max(expr->nrefs, 1) * sizeof(Datum));
 	nulls = palloc(Max(expr->nrefs, 1) * sizeof(bool));
 	goflow_values_decode(param_fields(expr), expr->nrefs, row->params, values, nulls);
-	params = makeParamList(expr->nrefs);
+	params = goflow_params_make(expr);
 	for (int i = 0; i < expr->nrefs; i++)
 	{
 		params->params[i].value = values[i];
 		params->params[i].isnull = nulls[i];
-		params->params[i].ptype = expr->refs[i].type;
-		params->params[i].pflags = PARAM_FLAG_CONST;
 	}
-	goflow_evaluate_with(expr, params);
+	goflow_plan_run_with(expr, params);
 }
 
 /* It is undone, or (error) could not be; not to be tried again. */

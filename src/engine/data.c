@@ -89,7 +89,7 @@ goflow_items_collect(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 	Oid			type;
 
 	if (node->loop_kind == GOFLOW_LOOP_QUERY)
-		return goflow_evaluate_rows(ex, frame, node->expr, node->items, node->nitems);
+		return goflow_result_rows(ex, frame, node->expr, node->items, node->nitems);
 
 	items = tuplestore_begin_heap(true, false, work_mem);
 	tupdesc = goflow_items_descriptor(node->items, node->nitems);

@@ -105,7 +105,7 @@ goflow_detached_run(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node,
 	StartTransactionCommand();
 	MemoryContextSwitchTo(context);
 	statement = plan_statement(expr);
-	params = goflow_evaluate_params(ex, frame, expr);
+	params = goflow_params_get(ex, frame, expr);
 
 	portal = CreateNewPortal();
 	portal->visible = false;

@@ -328,23 +328,34 @@ goflow_frame_rows(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 
 	if (run->rows == NULL)
 	{
-		MemoryContext old = MemoryContextSwitchTo(frame->context);
-		Tuplestorestate *rows = tuplestore_begin_heap(true, true, work_mem);
+		Tuplestorestate *rows = goflow_frame_make_rows(frame, node);
 
-		MemoryContextSwitchTo(old);
-		goflow_frame_keep_rows(frame, node, rows);
 		if (run->state == GOFLOW_NODE_COMPLETED)
 			goflow_rows_load(ex, frame, node, run->attempt, node->row_columns, node->nrow_columns, rows);
 	}
 	return run->rows;
 }
 
-void
-goflow_frame_keep_rows(GoflowFrame *frame, GoflowNode *node, Tuplestorestate *rows)
+/* The rows of a many-row node, to be filled. */
+Tuplestorestate *
+goflow_frame_make_rows(GoflowFrame *frame, GoflowNode *node)
 {
 	MemoryContext old = MemoryContextSwitchTo(frame->context);
+	Tuplestorestate *rows = tuplestore_begin_heap(true, true, work_mem);
 
 	frame->tuplestores = lappend(frame->tuplestores, rows);
 	goflow_run(frame, node)->rows = rows;
 	MemoryContextSwitchTo(old);
+	return rows;
+}
+
+/* Copies a value into the frame's memory, detoasted.  frame NULL: the execution's. */
+Datum
+goflow_frame_keep_value(GoflowExecution *ex, GoflowFrame *frame, Oid type, Datum value)
+{
+	MemoryContext old = MemoryContextSwitchTo(frame ? frame->context : ex->context);
+
+	value = goflow_value_copy(type, value);
+	MemoryContextSwitchTo(old);
+	return value;
 }

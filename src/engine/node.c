@@ -267,7 +267,7 @@ goflow_node_execute(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 	switch (node->type)
 	{
 		case GOFLOW_TYPE_SQL:
-			goflow_evaluate_statement(ex, frame, node->expr, run);
+			goflow_result_run(ex, frame, node->expr, run);
 			break;
 		case GOFLOW_TYPE_CONDITION:
 			run_condition(ex, frame, node, run);
@@ -330,7 +330,7 @@ goflow_node_take_result(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *nod
 	GoflowNodeRun *run = goflow_run(frame, node);
 
 	goflow_node_make_columns(frame, node, run);
-	goflow_evaluate_take_result(ex, frame, node->expr, run, table, processed);
+	goflow_result_take(ex, frame, node->expr, run, table, processed);
 	goflow_node_set_aggregate(ex, frame, node);
 }
 
@@ -360,7 +360,7 @@ goflow_node_may_be_tried(GoflowNode *node)
 	{
 		case GOFLOW_TYPE_SQL:
 			/* its own settings are not in force here */
-			return node->settings.count == 0 && goflow_evaluate_is_contained(node->expr);
+			return node->settings.count == 0 && goflow_plan_is_contained(node->expr);
 		case GOFLOW_TYPE_MAP:
 		case GOFLOW_TYPE_FILTER:
 		case GOFLOW_TYPE_REDUCE:

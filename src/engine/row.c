@@ -74,7 +74,7 @@ static void
 free_mapping(Mapping *mapping)
 {
 	for (int i = 0; i < mapping->nown; i++)
-		goflow_evaluate_forget(&mapping->own[i]);
+		goflow_plan_forget(&mapping->own[i]);
 	MemoryContextDelete(mapping->context);
 }
 

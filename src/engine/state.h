@@ -17,7 +17,9 @@
  *	answer.c	approvals and tasks: what others are shown, and what they answered
  *	compensate.c	undoing what completed
  *	lookup.c	present values of references
- *	evaluate.c	plans of SQL texts and expressions; coercion
+ *	plan.c		plans of SQL texts
+ *	evaluate.c	values of expressions; coercion
+ *	result.c	columns and rows that statements return
  *	contained.c	what a statement does that a rollback would not undo
  *	insert.c	plain INSERT ... VALUES without the executor
  *	node.c		what each simple node type does
@@ -394,7 +396,8 @@ extern void goflow_frame_stop(GoflowExecution *ex, GoflowFrame *frame, char unwi
 							  int16 target);
 
 extern Tuplestorestate *goflow_frame_rows(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node);
-extern void goflow_frame_keep_rows(GoflowFrame *frame, GoflowNode *node, Tuplestorestate *rows);
+extern Tuplestorestate *goflow_frame_make_rows(GoflowFrame *frame, GoflowNode *node);
+extern Datum goflow_frame_keep_value(GoflowExecution *ex, GoflowFrame *frame, Oid type, Datum value);
 
 /* ---- lookup.c ---- */
 extern Datum goflow_reference_value(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node,
@@ -513,6 +516,20 @@ extern bool goflow_insert_run(GoflowInsert **state, SPIPlanPtr spi, const char *
 							  ParamListInfo params);
 extern void goflow_insert_forget(GoflowInsert *insert);
 
+/* ---- plan.c ---- */
+
+/* Makes the references of an expression known. */
+extern void goflow_plan_prepare(GoflowExpr *expr);
+
+/* Room for their values, and the values themselves; NULL if there are none. */
+extern ParamListInfo goflow_params_make(const GoflowExpr *expr);
+extern ParamListInfo goflow_params_get(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr);
+
+/* Runs a statement for its effect, with parameters of the caller's. */
+extern void goflow_plan_run_with(GoflowExpr *expr, ParamListInfo params);
+extern bool goflow_plan_is_contained(GoflowExpr *expr);
+extern void goflow_plan_forget(GoflowExpr *expr);
+
 /* ---- evaluate.c ---- */
 
 /*
@@ -527,15 +544,7 @@ extern Jsonb *goflow_evaluate_jsonb(GoflowExecution *ex, GoflowFrame *frame, Gof
 /* An object of named expressions. */
 extern Jsonb *goflow_evaluate_object(GoflowExecution *ex, GoflowFrame *frame,
 									 const GoflowNamedExpr *exprs, int n);
-extern void goflow_evaluate_statement(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr,
-									  GoflowNodeRun *run);
-extern void goflow_evaluate_take_result(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr,
-										GoflowNodeRun *run, SPITupleTable *table, uint64 processed);
-extern ParamListInfo goflow_evaluate_params(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr);
-extern Tuplestorestate *goflow_evaluate_rows(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr,
-											 const GoflowField *fields, int nfields);
 extern bool goflow_evaluate_is_simple(GoflowExpr *expr);
-extern bool goflow_evaluate_is_contained(GoflowExpr *expr);
 extern bool goflow_evaluate_is_pure(GoflowExpr *expr);
 
 /*
@@ -544,11 +553,20 @@ extern bool goflow_evaluate_is_pure(GoflowExpr *expr);
  */
 extern uint64 goflow_evaluate_epoch(void);
 extern bool goflow_evaluate_is_pure_json(GoflowExpr *expr); /* as jsonb, too */
-extern void goflow_evaluate_forget(GoflowExpr *expr);
 
-/* References of an expression, known once it is prepared. */
-extern void goflow_evaluate_prepare(GoflowExpr *expr);
-extern void goflow_evaluate_with(GoflowExpr *expr, ParamListInfo params);
+/* ---- result.c ---- */
+
+/* Runs the statement of a sql node and takes its result. */
+extern void goflow_result_run(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr,
+							  GoflowNodeRun *run);
+
+/* Sets the columns of a sql node and its rows; table NULL: it returns none. */
+extern void goflow_result_take(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr,
+							   GoflowNodeRun *run, SPITupleTable *table, uint64 processed);
+
+/* Runs a query for its rows; the caller ends the tuplestore. */
+extern Tuplestorestate *goflow_result_rows(GoflowExecution *ex, GoflowFrame *frame, GoflowExpr *expr,
+										   const GoflowField *fields, int nfields);
 
 /* ---- node.c ---- */
 
