@@ -44,7 +44,7 @@ typedef struct Claim
 	bool		alone;			/* see above */
 	bool		touched;		/* part of the present batch */
 	ErrorData  *load_error;		/* it could not even be loaded */
-	GoflowMessage message;		/* of that */
+	GoflowMessage *message;		/* of its end, if it is not in memory then; or NULL */
 	GoflowSegmentEnd end;
 	char		old_state;
 	bool		is_finished;	/* by the present batch */
@@ -157,8 +157,8 @@ store(GoflowExecution *ex, GoflowSegmentEnd end)
 
 /*
  * Lets go of one that has finished in its first batch, before the commit, if
- * nothing but its row is to be written and nobody listens to it: the memory that
- * it used, which is in the processor's cache, is for the next one then.
+ * nothing but its row is to be written and nobody is told of what it did: the memory
+ * that it used, which is in the processor's cache, is for the next one then.
  */
 static void
 let_go(Claim *claim, const GoflowWritesMark *before)
@@ -168,9 +168,11 @@ let_go(Claim *claim, const GoflowWritesMark *before)
 	MemoryContext context = ex->writes->context;
 
 	if (claim->old_state != GOFLOW_EXECUTION_QUEUED || row->retry_seq != 0 ||
-		GetMemoryChunkContext(row) != claims_context || ex->watched != 0 || ex->withdrawn != NIL ||
+		GetMemoryChunkContext(row) != claims_context || (ex->watched != 0 && !ex->is_flooded) || ex->withdrawn != NIL ||
 		!goflow_writes_rewind(ex->writes, before, GOFLOW_WRITE_EXECUTION))
 		return;
+	if (ex->watched != 0)
+		claim->message = goflow_history_settle(ex, claim->old_state, claims_context);
 	if (row->output)
 		row->output = goflow_jsonb_copy(context, row->output);
 	if (row->error)
@@ -301,7 +303,8 @@ fail_unloadable(Claim *claim, GoflowWrites *writes)
 		row->finished_at = GetCurrentTimestamp();
 		row->error = goflow_error_to_jsonb(claim->load_error, NULL, 0);
 		row->last_seq = goflow_journal_next_seq(&row->id);
-		goflow_history_ended(row, goflow_workflow_name(row->workflow_id), &claim->message);
+		claim->message = MemoryContextAlloc(claims_context, sizeof(GoflowMessage));
+		goflow_history_ended(row, goflow_workflow_name(row->workflow_id), claim->message);
 		goflow_writes_add(writes, GOFLOW_WRITE_EXECUTION, row);
 		goflow_wake_parent(row->parent);
 	}
@@ -457,8 +460,8 @@ after_commit(Claim *claim, Aftermath *after, bool may_adopt)
 	if (ex == NULL || ex->inactive)
 	{
 		goflow_tracker_close(&claim->id, &claim->tracker);
-		if (claim->load_error)
-			goflow_history_publish_ended(&claim->message);
+		if (claim->message)
+			goflow_history_publish_ended(claim->message);
 		if (ex && ex->is_others && !ex->row->is_foreign)
 			goflow_queue_pass_on(&claim->id, ex->row->run_as, ex->row->priority);
 		else
@@ -548,6 +551,7 @@ undo_batch(Claim *claims, int nclaims, ErrorData *error, int failures)
 			(errmsg("a batch of nodes was rolled back: %s", error->message),
 			 errdetail("Its nodes run one by one.")));
 
+	goflow_history_batch_ended(false);
 	if (loading && !is_passing(error))
 		loading->load_error = error;
 	loading = NULL;
@@ -555,6 +559,7 @@ undo_batch(Claim *claims, int nclaims, ErrorData *error, int failures)
 	{
 		drop_from_memory(&claims[i]);
 		claims[i].row = NULL;
+		claims[i].message = NULL;
 		claims[i].alone = true;
 		claims[i].touched = false;
 	}
@@ -650,6 +655,7 @@ goflow_engine_drive(const pg_uuid_t *executions, int nexecutions)
 				if (claims[i].is_ended)
 					open--;
 			}
+		goflow_history_batch_ended(true);
 		goflow_queue_release(after.released, after.nreleased, false);
 		MemoryContextReset(goflow_batch_context);
 		if (open > 0 && goflow_queue_turn_is_over(since))

@@ -19,7 +19,8 @@
  * since whoever tells flushes them first (api/events.c, process/scheduler.c).
  *
  * If somebody listens, the events of a transaction are kept in memory and go
- * into the ring after its commit.
+ * into the ring after its commit.  If it has noted more than may be sent, of its
+ * other executions no more is kept than is needed to count what is dropped.
  */
 #include "postgres.h"
 
@@ -31,6 +32,34 @@
 
 /* ---- events to be published ---- */
 
+/* Of the present batch: events noted, and those of them that nobody will be told of. */
+static int64 noted = 0;
+static int64 unsent = 0;
+
+static bool
+is_end(int type)
+{
+	return (GOFLOW_EVENT_BIT(type) & GOFLOW_EVENTS_END) != 0;
+}
+
+/* Room for one more in an array of the execution's. */
+static void *
+make_room(GoflowExecution *ex, void *array, int *max, int first, Size size)
+{
+	*max = Max(*max * 2, first);
+	return array ? repalloc_huge(array, *max * size) : MemoryContextAlloc(ex->context, *max * size);
+}
+
+static void
+note_unsent(GoflowExecution *ex, const GoflowEvent *event)
+{
+	if (ex->now.nunsent == ex->max_unsent)
+		ex->unsent = make_room(ex, ex->unsent, &ex->max_unsent, 64, sizeof(GoflowUnsent));
+	ex->unsent[ex->now.nunsent++] = (GoflowUnsent) {
+		.number = event->number, .node = event->node, .type = event->type
+	};
+}
+
 static void
 note(const GoflowEvent *event, void *arg)
 {
@@ -39,14 +68,15 @@ note(const GoflowEvent *event, void *arg)
 
 	if (!(ex->watched & GOFLOW_EVENT_BIT(event->type)) || event->number <= ex->published)
 		return;
-	if (ex->now.nevents == ex->max_events)
+	if (ex->is_flooded && !is_end(event->type))
 	{
-		int			max = Max(ex->max_events * 2, 64);
-
-		ex->events = ex->events ? repalloc_huge(ex->events, max * sizeof(GoflowEvent)) :
-			MemoryContextAlloc(ex->context, max * sizeof(GoflowEvent));
-		ex->max_events = max;
+		note_unsent(ex, event);
+		return;
 	}
+	noted++;
+	if (ex->now.nevents == ex->max_events)
+		ex->events = make_room(ex, ex->events, &ex->max_events, ex->is_flooded ? 1 : 64,
+							   sizeof(GoflowEvent));
 	copy = &ex->events[ex->now.nevents++];
 	*copy = *event;
 	if (event->type <= GOFLOW_EVENT_EXECUTION_CANCELLED ||
@@ -68,16 +98,20 @@ goflow_event_percent(const GoflowEvent *event)
 	return event->total > 0 ? (int) Min(10000, ended * 10000 / event->total) : 10000;
 }
 
+/* The number is the first of both. */
+StaticAssertDecl(offsetof(GoflowEvent, number) == 0 && offsetof(GoflowUnsent, number) == 0,
+				 "by_number() is for both");
+
 static int
 by_number(const void *a, const void *b)
 {
-	int32		left = ((const GoflowEvent *) a)->number;
-	int32		right = ((const GoflowEvent *) b)->number;
+	int32		left = *(const int32 *) a;
+	int32		right = *(const int32 *) b;
 
 	return left < right ? -1 : left > right;
 }
 
-/* In each transaction: finds out which events somebody listens to. */
+/* In each transaction: finds out which events somebody listens to, and may be told of. */
 void
 goflow_history_watch(GoflowExecution *ex)
 {
@@ -86,21 +120,34 @@ goflow_history_watch(GoflowExecution *ex)
 	ex->to_channels = goflow_channel_watched(&ex->row->id, workflow);
 	ex->watched = ex->to_channels |
 		goflow_subscription_watched(&ex->row->id, workflow, ex->row->run_as);
+	ex->is_flooded = ex->watched != 0 && goflow_rate_room() <= noted;
 }
 
-/* Its number is the first, but only who commits knows that it has begun. */
+/*
+ * Its number is the first, but only who commits knows that it has begun.  It
+ * goes before the others, which mostly are in order: then they need no sorting.
+ */
 static void
 note_begin(GoflowExecution *ex)
 {
-	int			n = ex->now.nevents;
-	GoflowEvent begin;
+	int			nevents = ex->now.nevents;
+	int			nunsent = ex->now.nunsent;
 
 	goflow_event_of_begin(1, ex->row->started_at, note, ex);
-	if (ex->now.nevents == n)
-		return;
-	begin = ex->events[n];
-	memmove(&ex->events[1], &ex->events[0], n * sizeof(GoflowEvent));
-	ex->events[0] = begin;
+	if (ex->now.nevents > nevents)
+	{
+		GoflowEvent begin = ex->events[nevents];
+
+		memmove(&ex->events[1], &ex->events[0], nevents * sizeof(GoflowEvent));
+		ex->events[0] = begin;
+	}
+	if (ex->now.nunsent > nunsent)
+	{
+		GoflowUnsent begin = ex->unsent[nunsent];
+
+		memmove(&ex->unsent[1], &ex->unsent[0], nunsent * sizeof(GoflowUnsent));
+		ex->unsent[0] = begin;
+	}
 }
 
 /* Puts the events in order; one progress per commit; what began and ended in it was noted twice. */
@@ -133,50 +180,91 @@ tidy_events(GoflowExecution *ex)
 	ex->now.nevents = kept;
 }
 
-/* Makes the message of an event; returns to how many it goes. */
+/* Sets whom an event is to be told to; returns how many they are. */
 static int
-address(GoflowExecution *ex, const GoflowEvent *event, GoflowMessage *message)
+address(GoflowExecution *ex, GoflowEventType type, int node, GoflowMessage *message)
+{
+	message->event.type = type;
+	return goflow_subscription_targets(message, node >= 0 ? ex->definition->nodes[node]->path : NULL) +
+		((ex->to_channels & GOFLOW_EVENT_BIT(type)) != 0);
+}
+
+/* The same with the event itself. */
+static int
+write_message(GoflowExecution *ex, const GoflowEvent *event, GoflowMessage *message)
 {
 	message->event = *event;
 	message->has_values = event->type == GOFLOW_EVENT_EXECUTION_STARTED ?
 		ex->definition->ninputs > 0 : ex->row->output || ex->row->error;
-	return goflow_subscription_targets(message, event->node >= 0 ?
-									   ex->definition->nodes[event->node]->path : NULL) +
-		((ex->to_channels & GOFLOW_EVENT_BIT(event->type)) != 0);
+	return address(ex, event->type, event->node, message);
 }
 
-static bool
-is_end(const GoflowEvent *event)
+/* What all messages of an execution have, and to whom they go. */
+static void
+begin_message(GoflowExecution *ex, GoflowMessage *message)
 {
-	return (GOFLOW_EVENT_BIT(event->type) & GOFLOW_EVENTS_END) != 0;
+	memset(message, 0, sizeof(*message));
+	message->database = MyDatabaseId;
+	message->workflow_id = ex->definition->workflow_id;
+	message->execution_id = ex->row->id;
+	message->run_as = ex->row->run_as;
+	message->started_at = ex->row->started_at;
+	strlcpy(message->workflow, ex->definition->name, NAMEDATALEN);
+	goflow_subscription_match(&ex->row->id, ex->definition->name);
 }
 
-/* Publishes as many of the events as there may be, and counts the others; false: none. */
+/* An event that nobody is told of, unless it is taken back (-1). */
+static void
+tally(const GoflowMessage *message, int targets, int change)
+{
+	if (targets == 0)
+		return;
+	unsent += change;
+	goflow_subscription_tally(message, change);
+}
+
+/* Tallies what is not to be sent: each event once, and of progress the first. */
+static void
+tally_unsent(GoflowExecution *ex, GoflowMessage *message)
+{
+	bool		has_progress = false;
+
+	qsort(ex->unsent, ex->now.nunsent, sizeof(GoflowUnsent), by_number);
+	for (int i = 0; i < ex->now.nunsent; i++)
+	{
+		const GoflowUnsent *event = &ex->unsent[i];
+
+		if (event->number <= ex->published)
+			continue;
+		ex->published = event->number;
+		if (event->type == GOFLOW_EVENT_PROGRESS_UPDATE)
+		{
+			if (has_progress)
+				continue;
+			has_progress = true;
+		}
+		tally(message, address(ex, event->type, event->node, message), 1);
+	}
+}
+
+/* Publishes as many of the events as there may be; false: none. */
 static bool
 publish(GoflowExecution *ex)
 {
 	GoflowMessage message;
 	int64		wanted = 0;
 	int64		granted;
-	int			unsent = 0;
 	bool		any = false;
 
-	memset(&message, 0, sizeof(message));
-	message.database = MyDatabaseId;
-	message.workflow_id = ex->definition->workflow_id;
-	message.execution_id = ex->row->id;
-	message.run_as = ex->row->run_as;
-	message.started_at = ex->row->started_at;
+	begin_message(ex, &message);
 	message.lsn = XactLastCommitEnd;
-	strlcpy(message.workflow, ex->definition->name, NAMEDATALEN);
-	goflow_subscription_match(&ex->row->id, ex->definition->name);
 	for (int i = 0; i < ex->now.nevents; i++)
 	{
-		int			n = address(ex, &ex->events[i], &message);
+		const GoflowEvent *event = &ex->events[i];
+		int			n = address(ex, event->type, event->node, &message);
 
-		goflow_subscription_tally(&message, 1);
-		unsent += n > 0;
-		if (!is_end(&ex->events[i]))
+		tally(&message, n, 1);
+		if (!is_end(event->type))
 			wanted += n;
 	}
 	granted = goflow_rate_take(wanted, false);
@@ -185,22 +273,36 @@ publish(GoflowExecution *ex)
 		const GoflowEvent *event = &ex->events[i];
 		int			n;
 
-		if (granted == 0 && !is_end(event))
+		if (granted == 0 && !is_end(event->type))
 			continue;
-		n = address(ex, event, &message);
-		if (n == 0 || (is_end(event) ? goflow_rate_take(n, true) : granted) < n)
+		n = write_message(ex, event, &message);
+		if (n == 0 || (is_end(event->type) ? goflow_rate_take(n, true) : granted) < n)
 			continue;
-		if (!is_end(event))
+		if (!is_end(event->type))
 			granted -= n;
-		goflow_subscription_tally(&message, -1);
-		unsent--;
+		tally(&message, n, -1);
 		goflow_message_publish(&message);
 		any = true;
 	}
-	goflow_subscription_count_tally();
-	if (unsent > 0)
-		goflow_message_count_dropped(unsent);
 	return any;
+}
+
+/* Notes where it began and ended, which is known last, and puts all in order. */
+static void
+complete_events(GoflowExecution *ex, char old_state)
+{
+	GoflowMessage message;
+
+	if (old_state == GOFLOW_EXECUTION_QUEUED)
+		note_begin(ex);
+	if (goflow_execution_is_done(ex))
+		goflow_event_of_finish(ex->row->last_seq, ex->row->finished_at, ex->row->state, note, ex);
+	if (ex->now.nunsent > 0)
+	{
+		begin_message(ex, &message);
+		tally_unsent(ex, &message);
+	}
+	tidy_events(ex);
 }
 
 void
@@ -208,16 +310,51 @@ goflow_history_publish(GoflowExecution *ex, char old_state)
 {
 	if (ex->watched != 0)
 	{
-		if (old_state == GOFLOW_EXECUTION_QUEUED)
-			note_begin(ex);
-		if (goflow_execution_is_done(ex))
-			goflow_event_of_finish(ex->row->last_seq, ex->row->finished_at, ex->row->state, note, ex);
-		tidy_events(ex);
+		complete_events(ex, old_state);
 		if (ex->now.nevents > 0 && publish(ex))
 			goflow_scheduler_wake_message(MyDatabaseId);
 	}
-	ex->now.nevents = 0;
+	ex->now.nevents = ex->now.nunsent = 0;
 	ex->published = ex->now.seq;
+}
+
+/*
+ * The same before the commit, of a flooded one that has finished and is let go
+ * of.  Returns the message of its end, for goflow_history_publish_ended(); NULL:
+ * nobody is told.
+ */
+GoflowMessage *
+goflow_history_settle(GoflowExecution *ex, char old_state, MemoryContext context)
+{
+	GoflowMessage message;
+	GoflowMessage *result;
+	int			n;
+
+	complete_events(ex, old_state);
+	if (ex->now.nevents == 0)
+		return NULL;
+	begin_message(ex, &message);
+	n = write_message(ex, &ex->events[ex->now.nevents - 1], &message);
+	if (n == 0 || goflow_rate_take(n, true) < n)
+	{
+		tally(&message, n, 1);
+		return NULL;
+	}
+	result = MemoryContextAlloc(context, sizeof(GoflowMessage));
+	*result = message;
+	return result;
+}
+
+/* A batch has been published, or rolled back: counts what was not sent. */
+void
+goflow_history_batch_ended(bool committed)
+{
+	if (unsent > 0)
+	{
+		goflow_subscription_end_tally(committed);
+		goflow_message_count_dropped(committed ? unsent : 0);
+	}
+	noted = unsent = 0;
 }
 
 /*

@@ -201,6 +201,7 @@ typedef struct GoflowVarying
 	int32		seq;			/* number of the last event */
 	int			told_total;		/* as the journal has it; -1: not known */
 	int			nevents;		/* to be published */
+	int			nunsent;		/* to be counted as dropped */
 	int32		next_frame;
 	int			tasks;			/* frames that have one */
 	List	   *inbox;			/* GoflowSignalRow *, not consumed, to be used when it was read */
@@ -212,6 +213,14 @@ typedef struct GoflowVarying
 	Jsonb	   *output;
 	Jsonb	   *error;
 } GoflowVarying;
+
+/* An event that nobody is told of, since there are too many. */
+typedef struct GoflowUnsent
+{
+	int32		number;
+	int16		node;
+	uint8		type;			/* GoflowEventType */
+} GoflowUnsent;
 
 typedef struct GoflowExecution
 {
@@ -256,6 +265,9 @@ typedef struct GoflowExecution
 	uint32		to_channels;	/* the same, on public channels */
 	GoflowEvent *events;		/* to be published after the commit */
 	int			max_events;
+	bool		is_flooded;		/* in this transaction only its end may be told */
+	GoflowUnsent *unsent;		/* the rest */
+	int			max_unsent;
 	int32		published;		/* events up to this number have been, or were not wanted */
 	List	   *withdrawn;		/* GoflowInstance * cancelled while running, told after commit */
 	const char *cancel_reason;	/* with cancel_requested */
@@ -299,6 +311,8 @@ extern void goflow_history_watch(GoflowExecution *ex);
 
 /* After the commit: hands to the ring what somebody listens to. */
 extern void goflow_history_publish(GoflowExecution *ex, char old_state);
+extern GoflowMessage *goflow_history_settle(GoflowExecution *ex, char old_state, MemoryContext context);
+extern void goflow_history_batch_ended(bool committed);
 
 /* ---- load.c ---- */
 

@@ -168,6 +168,7 @@ extern void goflow_message_count_dropped(uint64 n);
 /* ---- rate.c ---- */
 extern int	goflow_listeners(void);
 extern int64 goflow_rate_take(int64 wanted, bool is_end);
+extern int64 goflow_rate_room(void);
 extern bool goflow_rate_is_short(void);
 
 /*
@@ -235,7 +236,7 @@ extern uint32 goflow_subscription_watched(const pg_uuid_t *execution_id, const c
 extern void goflow_subscription_match(const pg_uuid_t *execution_id, const char *workflow);
 extern int	goflow_subscription_targets(GoflowMessage *message, const char *node);
 extern void goflow_subscription_tally(const GoflowMessage *message, int change);
-extern void goflow_subscription_count_tally(void);
+extern void goflow_subscription_end_tally(bool committed);
 extern int	goflow_subscription_slots(void);
 extern uint32 goflow_subscription_version(void);
 extern int	goflow_subscription_active(void);

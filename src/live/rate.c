@@ -112,6 +112,21 @@ goflow_rate_take(int64 wanted, bool is_end)
 	return granted;
 }
 
+/* How many would be granted now, of what does not tell of an end. */
+int64
+goflow_rate_room(void)
+{
+	int64		usable = NS_PER_S - NS_PER_S / 4;
+	int64		price;
+	int64		missing;
+
+	if (goflow_max_message_rate == 0)
+		return PG_INT64_MAX;
+	price = price_now();
+	missing = missing_at(get_now(), pg_atomic_read_u64(&bucket->full_at));
+	return missing == 0 ? Max(usable / price, 1) : Max((usable - missing) / price, 0);
+}
+
 /* Is more wanted than there is? */
 bool
 goflow_rate_is_short(void)

@@ -287,7 +287,11 @@ static Known *known = NULL;
 static int	nknown = 0;
 static Known *matched[GOFLOW_MAX_SUBSCRIPTIONS];
 static int	nmatched = 0;
-static int	missed[GOFLOW_MAX_SUBSCRIPTIONS];	/* by slot */
+
+/* What they have missed in the present transaction, by slot; and whose the slot was. */
+static int	missed[GOFLOW_MAX_SUBSCRIPTIONS];
+static TimestampTz missed_by[GOFLOW_MAX_SUBSCRIPTIONS];
+
 static uint32 known_version = 0;	/* 0: none */
 static Oid	known_role = InvalidOid;
 
@@ -323,6 +327,9 @@ learn(uint32 version, Oid run_as)
 			continue;
 		all[n].slot = i;
 		all[n++].sub = *sub;
+		if (missed_by[i] != sub->created_at)
+			missed[i] = 0;
+		missed_by[i] = sub->created_at;
 	}
 	LWLockRelease(subscriptions->lock);
 
@@ -417,19 +424,16 @@ goflow_subscription_tally(const GoflowMessage *message, int change)
 			missed[word * 64 + pg_rightmost_one_pos64(left)] += change;
 }
 
-/* Counts it as dropped. */
+/* Counts it as dropped, or forgets it: nothing of it happened. */
 void
-goflow_subscription_count_tally(void)
+goflow_subscription_end_tally(bool committed)
 {
-	for (int i = 0; i < nmatched; i++)
+	for (int i = 0; i < lengthof(missed); i++)
 	{
-		int			slot = matched[i]->slot;
-
 		/* unless it has ended, and the slot is another one's */
-		if (missed[slot] > 0 &&
-			subscriptions->slots[slot].sub.created_at == matched[i]->sub.created_at)
-			goflow_subscription_count(slot, 0, missed[slot]);
-		missed[slot] = 0;
+		if (committed && missed[i] > 0 && subscriptions->slots[i].sub.created_at == missed_by[i])
+			goflow_subscription_count(i, 0, missed[i]);
+		missed[i] = 0;
 	}
 }
 

@@ -124,10 +124,10 @@ case_subscribers()
 # Prints steps/s, and the processor time of the workers per step.
 chain_and_time()
 {
-	chain_goflow 2 | cut -d' ' -f1
+	long_chain 2 | cut -d' ' -f1
 	value -c "SELECT pid FROM pg_stat_activity WHERE backend_type = 'goflow worker'" |
 		sed 's,.*,/proc/&/stat,' | xargs cat |
-		awk -v n=$((executions * 10)) -v hertz="$(getconf CLK_TCK)" '{ t += $14 + $15 } END { print t * 1e6 / hertz / n }'
+		awk -v n=$((executions * 50)) -v hertz="$(getconf CLK_TCK)" '{ t += $14 + $15 } END { print t * 1e6 / hertz / n }'
 }
 
 subscribers_reference() { chain_and_time; }

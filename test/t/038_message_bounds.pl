@@ -8,11 +8,12 @@ use lib $FindBin::RealBin;
 use Goflow;
 use IPC::Run;
 use Messages;
+use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $node = new_server('message_bounds', conf => "goflow.max_message_rate = 200\nsynchronous_commit = local\nsynchronous_standby_names = nobody\nwal_level = replica\nmax_wal_senders = 2\n");
 
-my $all = q{types => '{execution_started,execution_completed,node_started,node_completed,loop_started,loop_iteration,loop_completed}', variables => true};
+my $all = q{types => '{execution_started,execution_completed,execution_failed,node_started,node_completed,node_failed,loop_started,loop_iteration,loop_completed}', variables => true};
 
 # Of the only subscription: what was sent, what was dropped.
 sub counts { return split /\|/, query($node, 'SELECT sent, dropped FROM goflow.subscriptions'); }
@@ -48,6 +49,22 @@ start_many($node, 'chain', 30);
 my $deadline = time() + $Goflow::bound;
 push @got, messages($session) while grep({ $_->[1] =~ /execution_completed/ } @got) < 30 && time() < $deadline;
 is(scalar(grep { $_->[1] =~ /execution_completed/ } @got), 30, 'some are always left for ends');
+$session->query_safe('UNLISTEN *');
+
+# what is rolled back has not happened
+query($node, q{CREATE TABLE parent (i int PRIMARY KEY); INSERT INTO parent SELECT generate_series(1, 299);
+	CREATE TABLE child (i int REFERENCES parent DEFERRABLE INITIALLY DEFERRED)});
+define_nodes($node, 'late', q{"a": {"type": "transform", "value": {"x": "1"}},
+	"b": {"type": "sql", "after": "a", "rows": "none", "sql": "INSERT INTO child VALUES (input.i)"}}, '"input": {"i": "int"}');
+subscribe($session, "workflow => 'late', $all");
+query($node, q{SELECT count(*) FROM goflow.start_many('late', ARRAY(SELECT jsonb_build_object('i', i) FROM generate_series(1, 300) i))});
+wait_until_finished($node, 'a batch is rolled back');
+like(slurp_file($node->logfile), qr/a batch of nodes was rolled back/, 'and in the log');
+is(query($node, q{SELECT count(*) FILTER (WHERE state = 'completed'), count(*) FILTER (WHERE state = 'failed') FROM goflow.executions WHERE workflow = 'late'}),
+	'299|1', 'one has failed');
+$events = events_of('late');
+ok(wait_for($node, "SELECT sent + dropped = $events FROM goflow.subscriptions"), 'each event is counted once') or diag("$events events, " . join(' ', counts()));
+cmp_ok((counts())[1], '>', $events / 2, 'most are dropped');
 $session->quit;
 
 # ---- no bound ----
