@@ -241,6 +241,11 @@ case_starters()
 		measure starters $n
 		row "$n starters to 1" starts/s 1 ">=1.0"
 	done
+	# what so many sessions cost the server itself, whatever they do
+	for n in 1 16 64 256; do
+		measure inserters $n
+		row "$n starters to $n who INSERT" starts/s 1 ">=0.3"
+	done
 }
 
 starters_reference() { starters_goflow 1; }
@@ -250,10 +255,19 @@ starters_goflow()
 	local before
 	before=$(newest)
 	workers 2
-	echo "SELECT goflow.start('one', '{\"k\": 1}');" >"$work/starters.sql"
-	"$bin/pgbench" -n -M prepared -c "$1" -j 2 -T 2 -f "$work/starters.sql" 2>&1 |
-		sed -n 's/^tps = \([0-9.]*\).*/\1/p'
+	clients "$1" "SELECT goflow.start('one', '{\"k\": 1}');"
 	drain "$before"
+}
+
+inserters_reference() { clients "$1" "INSERT INTO bench.effect (k, step) VALUES (1, 1);"; }
+inserters_goflow() { starters_goflow "$1"; }
+
+# Transactions per second of so many clients.  Arguments: how many, what they do.
+clients()
+{
+	echo "$2" >"$work/clients.sql"
+	"$bin/pgbench" -n -M prepared -c "$1" -j 2 -T 2 -f "$work/clients.sql" 2>&1 |
+		sed -n 's/^tps = \([0-9.]*\).*/\1/p'
 }
 
 # ---- history: a database with many finished executions, and a fresh one ----
