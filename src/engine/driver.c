@@ -168,7 +168,8 @@ let_go(Claim *claim, const GoflowWritesMark *before)
 	MemoryContext context = ex->writes->context;
 
 	if (claim->old_state != GOFLOW_EXECUTION_QUEUED || row->retry_seq != 0 ||
-		GetMemoryChunkContext(row) != claims_context || (ex->watched != 0 && !ex->is_flooded) || ex->withdrawn != NIL ||
+		GetMemoryChunkContext(row) != claims_context || ex->withdrawn != NIL ||
+		(ex->watched != 0 && !ex->is_flooded) ||
 		!goflow_writes_rewind(ex->writes, before, GOFLOW_WRITE_EXECUTION))
 		return;
 	if (ex->watched != 0)

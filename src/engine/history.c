@@ -249,21 +249,19 @@ tally_unsent(GoflowExecution *ex, GoflowMessage *message)
 
 /* Publishes as many of the events as there may be; false: none. */
 static bool
-publish(GoflowExecution *ex)
+publish(GoflowExecution *ex, GoflowMessage *message)
 {
-	GoflowMessage message;
 	int64		wanted = 0;
 	int64		granted;
 	bool		any = false;
 
-	begin_message(ex, &message);
-	message.lsn = XactLastCommitEnd;
+	message->lsn = XactLastCommitEnd;
 	for (int i = 0; i < ex->now.nevents; i++)
 	{
 		const GoflowEvent *event = &ex->events[i];
-		int			n = address(ex, event->type, event->node, &message);
+		int			n = address(ex, event->type, event->node, message);
 
-		tally(&message, n, 1);
+		tally(message, n, 1);
 		if (!is_end(event->type))
 			wanted += n;
 	}
@@ -275,33 +273,29 @@ publish(GoflowExecution *ex)
 
 		if (granted == 0 && !is_end(event->type))
 			continue;
-		n = write_message(ex, event, &message);
+		n = write_message(ex, event, message);
 		if (n == 0 || (is_end(event->type) ? goflow_rate_take(n, true) : granted) < n)
 			continue;
 		if (!is_end(event->type))
 			granted -= n;
-		tally(&message, n, -1);
-		goflow_message_publish(&message);
+		tally(message, n, -1);
+		goflow_message_publish(message);
 		any = true;
 	}
 	return any;
 }
 
-/* Notes where it began and ended, which is known last, and puts all in order. */
+/* Notes where it began and ended, which is known last, and puts all in order.  Begins the message, too. */
 static void
-complete_events(GoflowExecution *ex, char old_state)
+complete_events(GoflowExecution *ex, char old_state, GoflowMessage *message)
 {
-	GoflowMessage message;
-
+	begin_message(ex, message);
 	if (old_state == GOFLOW_EXECUTION_QUEUED)
 		note_begin(ex);
 	if (goflow_execution_is_done(ex))
 		goflow_event_of_finish(ex->row->last_seq, ex->row->finished_at, ex->row->state, note, ex);
 	if (ex->now.nunsent > 0)
-	{
-		begin_message(ex, &message);
-		tally_unsent(ex, &message);
-	}
+		tally_unsent(ex, message);
 	tidy_events(ex);
 }
 
@@ -310,8 +304,10 @@ goflow_history_publish(GoflowExecution *ex, char old_state)
 {
 	if (ex->watched != 0)
 	{
-		complete_events(ex, old_state);
-		if (ex->now.nevents > 0 && publish(ex))
+		GoflowMessage message;
+
+		complete_events(ex, old_state, &message);
+		if (ex->now.nevents > 0 && publish(ex, &message))
 			goflow_scheduler_wake_message(MyDatabaseId);
 	}
 	ex->now.nevents = ex->now.nunsent = 0;
@@ -330,10 +326,9 @@ goflow_history_settle(GoflowExecution *ex, char old_state, MemoryContext context
 	GoflowMessage *result;
 	int			n;
 
-	complete_events(ex, old_state);
+	complete_events(ex, old_state, &message);
 	if (ex->now.nevents == 0)
 		return NULL;
-	begin_message(ex, &message);
 	n = write_message(ex, &ex->events[ex->now.nevents - 1], &message);
 	if (n == 0 || goflow_rate_take(n, true) < n)
 	{
@@ -352,7 +347,8 @@ goflow_history_batch_ended(bool committed)
 	if (unsent > 0)
 	{
 		goflow_subscription_end_tally(committed);
-		goflow_message_count_dropped(committed ? unsent : 0);
+		if (committed)
+			goflow_message_count_dropped(unsent);
 	}
 	noted = unsent = 0;
 }

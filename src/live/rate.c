@@ -64,6 +64,13 @@ price_now(void)
 	return NS_PER_S * (DOUBLING + goflow_listeners()) / DOUBLING / goflow_max_message_rate;
 }
 
+/* What of a full bucket may be taken: a part is kept for how executions end. */
+static int64
+usable_for(bool is_end)
+{
+	return is_end ? NS_PER_S : NS_PER_S - NS_PER_S / 4;
+}
+
 /* In nanoseconds. */
 static int64
 get_now(void)
@@ -89,7 +96,7 @@ missing_at(int64 now, uint64 full_at)
 int64
 goflow_rate_take(int64 wanted, bool is_end)
 {
-	int64		usable = is_end ? NS_PER_S : NS_PER_S - NS_PER_S / 4;
+	int64		usable = usable_for(is_end);
 	int64		price;
 	int64		granted;
 	int64		missing;
@@ -116,7 +123,7 @@ goflow_rate_take(int64 wanted, bool is_end)
 int64
 goflow_rate_room(void)
 {
-	int64		usable = NS_PER_S - NS_PER_S / 4;
+	int64		usable = usable_for(false);
 	int64		price;
 	int64		missing;
 
