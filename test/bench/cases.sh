@@ -290,8 +290,8 @@ case_history()
 	"$bin/dropdb" --force fresh
 }
 
-history_reference() { PGDATABASE=fresh long_chain 2; }
-history_goflow() { PGDATABASE=history long_chain 2; }
+history_reference() { in_database fresh long_chain 2; }
+history_goflow() { in_database history long_chain 2; }
 
 # ---- snapshot: a transaction that stays open ----
 
@@ -347,8 +347,8 @@ case_waiting()
 	wake_ups
 }
 
-waiting_reference() { PGDATABASE=fresh long_chain 2; }
-waiting_goflow() { PGDATABASE=waiting long_chain 2; }
+waiting_reference() { in_database fresh long_chain 2; }
+waiting_goflow() { in_database waiting long_chain 2; }
 
 until_waiting()
 {
