@@ -29,6 +29,7 @@
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "portability/instr_time.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -344,6 +345,8 @@ run_batch(Claim *claims, int nclaims, volatile int *next, bool is_first)
 	int			own_nodes = Max(goflow_batch_nodes / 4, 1); /* of one execution: they need memory */
 	GoflowWrites *writes;
 	GoflowBudget budget;
+	instr_time	began;
+	instr_time	passed;
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
@@ -427,9 +430,13 @@ run_batch(Claim *claims, int nclaims, volatile int *next, bool is_first)
 	goflow_turn_end();
 	PopActiveSnapshot();
 	goflow_session_allow_cancel(true);
+	INSTR_TIME_SET_CURRENT(began);
 	CommitTransactionCommand();
+	INSTR_TIME_SET_CURRENT(passed);
 	goflow_session_allow_cancel(false);
 	goflow_session_transaction_ended(true);
+	INSTR_TIME_SUBTRACT(passed, began);
+	goflow_bulk_committed(INSTR_TIME_GET_MILLISEC(passed));
 }
 
 /* Tells those who wait for what has ended, before anything else is done. */

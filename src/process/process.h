@@ -15,6 +15,7 @@
  *	scheduler.c	one per database: recovery, timers
  *	send.c		the scheduler's sending of messages
  *	worker.c	main loop of a worker: takes work from its pool, calls the engine
+ *	bulk.c		workers that are more than the processors rest
  *	turn.c		workers that store their batches take turns
  *	waiter.c	backends that wait for an execution
  *	speed.c		learned speed of nodes
@@ -95,6 +96,7 @@ extern void goflow_early_catch_up(void);
  * Each execution is now claimed by this worker; a node is in its slot.
  */
 #define GOFLOW_MAX_CLAIMS 768		/* executions that a worker takes at one time */
+#define GOFLOW_FIRST_CLAIMS 128		/* at first: how many fit into a batch is learned */
 extern GoflowWorkKind goflow_queue_take(pg_uuid_t *executions, int max, int *nexecutions,
 										GoflowInstance *instance);
 
@@ -195,6 +197,9 @@ typedef enum GoflowSpeed
 extern GoflowSpeed goflow_speed_get(int workflow_id, int node, void **hint);
 extern void goflow_speed_learn(int workflow_id, int node, void **hint, int64 microseconds);
 extern void goflow_speed_set(int workflow_id, int node, GoflowSpeed speed);
+
+/* ---- bulk.c: by a worker, how long a batch took to commit ---- */
+extern void goflow_bulk_committed(double milliseconds);
 
 /* ---- turn.c: who stores a batch now; a hint, by workers ---- */
 extern void goflow_turn_begin(void);

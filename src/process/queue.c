@@ -11,7 +11,8 @@
  * Workers are counted on in this order: those that are coming (starting, or
  * woken and not yet there), then idle ones, which are woken, then new ones,
  * which the launcher is asked for.  So a burst wakes as many workers as it has
- * executions, once.
+ * executions, once.  But what fast workers are at by the hundred needs no more of
+ * them than there are processors (bulk.c).
  *
  * A worker takes its share of the queue, not all of it, or the workers that
  * are on their way would find nothing.
@@ -143,6 +144,9 @@ goflow_pool_wake_locked(GoflowPool *pool, int coming)
 	int			work = pool->queued + pool->offered;
 	GoflowWorkerSlot *slot;
 
+	/* who rests looks again of its own */
+	if (pool->workers[GOFLOW_SLOT_IDLE] > 0 && goflow_bulk_is_served_locked(pool))
+		work = pool->offered;
 	coming += pool->workers[GOFLOW_SLOT_STARTING] + pool->workers[GOFLOW_SLOT_WOKEN];
 	while (work > coming && (slot = last_idle(pool)) != NULL)
 	{
@@ -407,11 +411,14 @@ goflow_queue_take(pg_uuid_t *executions, int max, int *nexecutions, GoflowInstan
 {
 	GoflowPool *pool = my_pool();
 	GoflowWorkKind kind = GOFLOW_WORK_NONE;
+	bool		has_executions;
 
 	Assert(max <= GOFLOW_MAX_CLAIMS);
 	*nexecutions = 0;
 	goflow_lock(LW_EXCLUSIVE);
-	if (leave_for_others(pool->offered + pool->queued > 0))
+	goflow_bulk_taken_locked(0);
+	has_executions = pool->queued > 0 && !goflow_bulk_is_served_locked(pool);
+	if (leave_for_others(pool->offered > 0 || has_executions))
 	{
 		/* goflow_slot_free_locked() finds somebody else for the work */
 	}
@@ -427,7 +434,7 @@ goflow_queue_take(pg_uuid_t *executions, int max, int *nexecutions, GoflowInstan
 		goflow_slot_set_state_locked(goflow_my_slot, GOFLOW_SLOT_BUSY);
 		kind = GOFLOW_WORK_NODE;
 	}
-	else if (pool->queued > 0)
+	else if (has_executions)
 	{
 		int			workers = goflow_pool_workers_locked(pool);
 		int			share = (pool->queued + workers - 1) / workers;
@@ -437,6 +444,7 @@ goflow_queue_take(pg_uuid_t *executions, int max, int *nexecutions, GoflowInstan
 		while (*nexecutions < share)
 			claim(dequeue(pool), &executions[(*nexecutions)++]);
 		goflow_slot_set_state_locked(goflow_my_slot, GOFLOW_SLOT_BUSY);
+		goflow_bulk_taken_locked(share);
 		kind = GOFLOW_WORK_DRIVE;
 	}
 	else

@@ -67,6 +67,9 @@
 #define GOFLOW_TURN USECS_PER_SEC
 #define GOFLOW_IDLE_TURN (20 * INT64CONST(1000))	/* some times what it costs to start one */
 
+/* What a worker takes at one time should be done in a batch, and is too much if it lasts longer than so many. */
+#define GOFLOW_CLAIM_BATCHES 4
+
 /* Waits between two tries of what failed. */
 #define GOFLOW_MIN_BACKOFF USECS_PER_SEC
 #define GOFLOW_EXIT_TIME (20 * INT64CONST(1000))	/* that a process needs to exit, as a rule */
@@ -219,6 +222,8 @@ typedef struct GoflowWorkerSlot
 	bool		has_connected;
 	TimestampTz busy_since;		/* without having been idle */
 	TimestampTz idle_since;
+	bool		is_bulk;		/* it took many executions at one time (bulk.c), */
+	TimestampTz bulk_since;		/* then */
 
 	bool		running;		/* instance is valid */
 	GoflowInstance instance;
@@ -234,6 +239,7 @@ typedef struct GoflowControl
 	Latch	   *launcher_latch;
 	pid_t		launcher_pid;
 	TimestampTz launcher_started_at;	/* the last one, also when it is gone */
+	int			processors;		/* of the machine */
 	int64		clock_ahead;	/* of the monotonic clock, in microseconds (clock.c); 0: not known */
 	ConditionVariable slot_freed;	/* a worker or scheduler is gone */
 	ConditionVariable stored;	/* see turn.c */
@@ -337,6 +343,11 @@ extern void goflow_queue_give_back_locked(GoflowWorkerSlot *slot);
 extern void goflow_queue_give_back(void);
 extern void goflow_queue_lost_locked(GoflowWorkerSlot *slot);
 extern void goflow_queue_retry_lost_locked(TimestampTz now, TimestampTz *next);
+
+/* ---- bulk.c ---- */
+extern void goflow_bulk_taken_locked(int nexecutions);
+extern bool goflow_bulk_is_served_locked(const GoflowPool *pool);
+extern bool goflow_bulk_is_resting(void);
 
 /* ---- slot.c ---- */
 extern volatile sig_atomic_t goflow_terminated; /* somebody sent SIGTERM */

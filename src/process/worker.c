@@ -53,9 +53,11 @@
 #define LOOKOUT_CREDIT 4
 #define LOOKOUT_RARELY 16
 
-/* Executions that a worker takes at one time: at first, and at least. */
-#define FIRST_APPETITE 128
+/* Executions that a worker takes at one time, at least. */
 #define LEAST_APPETITE 16
+
+/* Milliseconds after which a worker that rests (bulk.c) looks again. */
+#define REST 20
 
 /* Bytes: what a worker keeps at most when it is free, and what is mapped by itself. */
 #define KEPT_MEMORY (2 * 1024 * 1024)
@@ -244,16 +246,22 @@ look_out_for_work(void)
 	return !is_idle;
 }
 
-/* Waits until woken for work.  Exits when that takes too long, or when asked to. */
+/* Waits until woken for work, or a little while it rests.  Exits when that takes too long, or when asked to. */
 static void
 wait_for_work(void)
 {
 	volatile GoflowWorkerSlot *slot = goflow_my_slot;
+	bool		is_resting = goflow_bulk_is_resting();
 
-	if (look_out_for_work())
+	if (!is_resting && look_out_for_work())
 		return;
 	pgstat_report_activity(STATE_IDLE, NULL);
 	pgstat_report_stat(true);
+	if (is_resting)
+	{
+		pause_or_exit(REST);
+		return;
+	}
 	while (slot->state == GOFLOW_SLOT_IDLE)
 	{
 		/* the setting, and the clock, may change meanwhile */
@@ -272,7 +280,7 @@ wait_for_work(void)
  * How many executions to take at one time: what fits into a batch.  More would
  * only keep them from other workers, and from those with a higher priority.
  */
-static int	appetite = FIRST_APPETITE;
+static int	appetite = GOFLOW_FIRST_CLAIMS;
 
 static void
 drive(const pg_uuid_t *executions, int n)
@@ -287,7 +295,7 @@ drive(const pg_uuid_t *executions, int n)
 	now = GetCurrentTimestamp();
 	if (!TimestampDifferenceExceeds(since, now, goflow_batch_time))
 		appetite = Min(2 * appetite, GOFLOW_MAX_CLAIMS);
-	else if (TimestampDifferenceExceeds(since, now, 4 * goflow_batch_time))
+	else if (TimestampDifferenceExceeds(since, now, GOFLOW_CLAIM_BATCHES * goflow_batch_time))
 		appetite = Max(appetite / 2, LEAST_APPETITE);
 }
 
