@@ -338,6 +338,23 @@ look_ahead(Claim *claims, int nclaims)
 	MemoryContextSwitchTo(old);
 }
 
+/* How long it takes tells whether the workers wait for the disk. */
+static void
+commit_batch(void)
+{
+	instr_time	began;
+	instr_time	passed;
+
+	goflow_session_allow_cancel(true);
+	INSTR_TIME_SET_CURRENT(began);
+	CommitTransactionCommand();
+	INSTR_TIME_SET_CURRENT(passed);
+	goflow_session_allow_cancel(false);
+	goflow_session_transaction_ended(true);
+	INSTR_TIME_SUBTRACT(passed, began);
+	goflow_bulk_committed(INSTR_TIME_GET_MILLISEC(passed));
+}
+
 /* One transaction over as many claims as fit, from *next on; sets where to go on. */
 static void
 run_batch(Claim *claims, int nclaims, volatile int *next, bool is_first)
@@ -345,8 +362,6 @@ run_batch(Claim *claims, int nclaims, volatile int *next, bool is_first)
 	int			own_nodes = Max(goflow_batch_nodes / 4, 1); /* of one execution: they need memory */
 	GoflowWrites *writes;
 	GoflowBudget budget;
-	instr_time	began;
-	instr_time	passed;
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
@@ -429,14 +444,7 @@ run_batch(Claim *claims, int nclaims, volatile int *next, bool is_first)
 	goflow_writes_flush(writes, note_frame);
 	goflow_turn_end();
 	PopActiveSnapshot();
-	goflow_session_allow_cancel(true);
-	INSTR_TIME_SET_CURRENT(began);
-	CommitTransactionCommand();
-	INSTR_TIME_SET_CURRENT(passed);
-	goflow_session_allow_cancel(false);
-	goflow_session_transaction_ended(true);
-	INSTR_TIME_SUBTRACT(passed, began);
-	goflow_bulk_committed(INSTR_TIME_GET_MILLISEC(passed));
+	commit_batch();
 }
 
 /* Tells those who wait for what has ended, before anything else is done. */
