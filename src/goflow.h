@@ -112,6 +112,9 @@ extern const char *goflow_state_name(char state);
 #define ERRCODE_GOFLOW_WORKER_LOST			MAKE_SQLSTATE('W','F','2','0','7')
 #define ERRCODE_GOFLOW_SERVER_CRASHED		MAKE_SQLSTATE('W','F','2','0','8')
 
+/* Of the machine, when the library was loaded (guc.c). */
+extern int	goflow_processors;
+
 /* Settings (guc.c); units are in the names' descriptions there. */
 extern int	goflow_max_workers;
 extern int	goflow_worker_idle_timeout;

@@ -18,6 +18,8 @@
 /* Some hundredths of what a processor can do. */
 #define MESSAGES_PER_PROCESSOR 2500
 
+int			goflow_processors;
+
 int			goflow_max_workers;
 int			goflow_worker_idle_timeout;
 int			goflow_scheduler_idle_timeout;
@@ -39,8 +41,10 @@ void
 goflow_guc_define(void)
 {
 	int			default_workers = Max(1, max_worker_processes / 2);
-	int			default_message_rate = MESSAGES_PER_PROCESSOR * Max(1, sysconf(_SC_NPROCESSORS_ONLN));
+	int			default_message_rate;
 
+	goflow_processors = Max(1, sysconf(_SC_NPROCESSORS_ONLN));
+	default_message_rate = MESSAGES_PER_PROCESSOR * goflow_processors;
 	DefineCustomIntVariable("goflow.max_workers",
 							"Workers that run nodes, in the whole server, at most.",
 							NULL, &goflow_max_workers,

@@ -48,11 +48,7 @@ commits_are_slow(void)
 void
 goflow_bulk_taken_locked(int nexecutions)
 {
-	GoflowWorkerSlot *slot = goflow_my_slot;
-
-	slot->is_bulk = nexecutions >= MANY && !commits_are_slow();
-	if (slot->is_bulk)
-		slot->bulk_since = GetCurrentTimestamp();
+	goflow_my_slot->bulk_since = nexecutions >= MANY && !commits_are_slow() ? GetCurrentTimestamp() : 0;
 }
 
 static bool
@@ -61,8 +57,8 @@ is_in_bulk(const GoflowWorkerSlot *slot, TimestampTz now)
 	int64		most = (GOFLOW_CLAIM_BATCHES * (int64) goflow_batch_time + goflow_fuse) * 1000;
 
 	/* the clock may be set back */
-	return slot->state == GOFLOW_SLOT_BUSY && slot->is_bulk && slot->bulk_since <= now &&
-		slot->bulk_since + most > now;
+	return slot->state == GOFLOW_SLOT_BUSY && slot->bulk_since != 0 &&
+		slot->bulk_since <= now && slot->bulk_since + most > now;
 }
 
 /* Do as many workers of the pool as there are processors do what is queued, and for some time? */
@@ -70,21 +66,20 @@ bool
 goflow_bulk_is_served_locked(const GoflowPool *pool)
 {
 	int			index = pool - goflow_control->pools;
-	int			most = goflow_control->processors;
 	int			nbusy = 0;
 	TimestampTz now;
 
-	if (pool->queued / MANY < most || pool->workers[GOFLOW_SLOT_BUSY] < most)
+	if (pool->queued / MANY < goflow_processors || pool->workers[GOFLOW_SLOT_BUSY] < goflow_processors)
 		return false;
 	now = GetCurrentTimestamp();
-	for (int i = 0; i < goflow_control->nslots && nbusy < most; i++)
+	for (int i = 0; i < goflow_control->nslots && nbusy < goflow_processors; i++)
 	{
 		const GoflowWorkerSlot *slot = &goflow_control->slots[i];
 
 		if (slot->pool == index && is_in_bulk(slot, now))
 			nbusy++;
 	}
-	return nbusy >= most;
+	return nbusy >= goflow_processors;
 }
 
 /* Has this worker, which is idle, left something to others?  Without a lock: at worst it looks again for nothing. */

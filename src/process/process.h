@@ -92,7 +92,8 @@ extern void goflow_early_catch_up(void);
 
 /*
  * Takes work.  Offered nodes come first, then up to max executions in order of
- * priority and age; a share only, when other workers of the pool are idle.
+ * priority and age; a share only, when other workers of the pool are idle, and none
+ * while others have enough to do with them (bulk.c).
  * Each execution is now claimed by this worker; a node is in its slot.
  */
 #define GOFLOW_MAX_CLAIMS 768		/* executions that a worker takes at one time */

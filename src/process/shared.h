@@ -222,8 +222,7 @@ typedef struct GoflowWorkerSlot
 	bool		has_connected;
 	TimestampTz busy_since;		/* without having been idle */
 	TimestampTz idle_since;
-	bool		is_bulk;		/* it took many executions at one time (bulk.c), */
-	TimestampTz bulk_since;		/* then */
+	TimestampTz bulk_since;		/* when it took many executions at one time (bulk.c); 0: it took others since */
 
 	bool		running;		/* instance is valid */
 	GoflowInstance instance;
@@ -239,7 +238,6 @@ typedef struct GoflowControl
 	Latch	   *launcher_latch;
 	pid_t		launcher_pid;
 	TimestampTz launcher_started_at;	/* the last one, also when it is gone */
-	int			processors;		/* of the machine */
 	int64		clock_ahead;	/* of the monotonic clock, in microseconds (clock.c); 0: not known */
 	ConditionVariable slot_freed;	/* a worker or scheduler is gone */
 	ConditionVariable stored;	/* see turn.c */

@@ -10,8 +10,6 @@
 
 #include "process/shared.h"
 
-#include <unistd.h>
-
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/shmem.h"
@@ -80,7 +78,6 @@ control_init(void)
 	ConditionVariableInit(&control->slot_freed);
 	ConditionVariableInit(&control->stored);
 	pg_atomic_init_u32(&control->storing, 0);
-	control->processors = Max(1, sysconf(_SC_NPROCESSORS_ONLN));
 	control->noffers = number_of_offers();
 	control->offers = (GoflowOffer *) ((char *) control + MAXALIGN(sizeof(GoflowControl)));
 	control->nslots = number_of_slots();

@@ -137,7 +137,7 @@ goflow_slot_reserve_locked(GoflowPool *pool)
 		slot->has_connected = false;
 		slot->running = false;
 		slot->cancel_requested = false;
-		slot->is_bulk = false;
+		slot->bulk_since = 0;
 		goflow_slot_set_state_locked(slot, GOFLOW_SLOT_STARTING);
 		return slot;
 	}
