@@ -140,7 +140,7 @@ case_control()
 {
 	local n
 	for n in 1 2; do
-		measure control $n
+		rounds=$((rounds * 3)) measure control $n
 		row "control nodes to chain, $(count $n worker)" nodes/s 1 ">=2.0"
 	done
 }
@@ -299,7 +299,7 @@ history_goflow() { in_database history long_chain 2; }
 
 case_snapshot()
 {
-	measure snapshot
+	rounds=$((rounds * 3)) measure snapshot
 	row "chain beside an old snapshot" steps/s 1 ">=0.9"
 	row "chain beside it, second half to first" ratio 4 "=>=0.9"
 }

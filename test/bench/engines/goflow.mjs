@@ -27,7 +27,12 @@ for (let k = 0; k < 1000; k++) {
 times.sort((a, b) => a - b);
 
 // fan-out
-began = performance.now();
-await startAndWait('fan', 1);
-console.log(rate, times[times.length / 2], (performance.now() - began) / 1000);
+const fans = [];
+for (let i = 0; i < 5; i++) {
+  began = performance.now();
+  await startAndWait('fan', 1);
+  fans.push((performance.now() - began) / 1000);
+}
+fans.sort((a, b) => a - b);
+console.log(rate, times[times.length / 2], fans[2]);
 await client.end();

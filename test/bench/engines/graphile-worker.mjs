@@ -55,11 +55,16 @@ await Promise.all(all);
 const rate = chains * 10 / (performance.now() - began) * 1000;
 
 // fan-out
-began = performance.now();
-const whole = new Promise((resolve) => { join = resolve; });
-await utils.addJobs(Array.from({ length: 1000 }, (_, k) => ({ identifier: 'part', payload: { k } })));
-await whole;
-const fanOut = (performance.now() - began) / 1000;
+const fans = [];
+for (let i = 0; i < 5; i++) {
+  joined = 0;
+  began = performance.now();
+  const whole = new Promise((resolve) => { join = resolve; });
+  await utils.addJobs(Array.from({ length: 1000 }, (_, k) => ({ identifier: 'part', payload: { k } })));
+  await whole;
+  fans.push((performance.now() - began) / 1000);
+}
+fans.sort((a, b) => a - b);
 
 // latency: this process only starts and listens
 await runner.stop();
@@ -79,6 +84,6 @@ for (let k = 10000; k < 10200; k++) {
 times.sort((a, b) => a - b);
 listener.release();
 child.send('stop');
-console.log(rate, times[times.length / 2], fanOut);
+console.log(rate, times[times.length / 2], fans[2]);
 await utils.release();
 await pool.end();

@@ -30,7 +30,7 @@ for (let i = 0; i < 4; i++) {
   await boss.work('part', polling, async (jobs) => {
     await insert(jobs.map((job) => job.data));
     joined += jobs.length;
-    if (joined >= 1000) join?.();
+    if (joined === 1000) join();
   });
 }
 // up to version 10 each job said its queue
@@ -59,11 +59,17 @@ for (let k = 10000; k < 10020; k++) {
 times.sort((a, b) => a - b);
 
 // fan-out
-began = performance.now();
-const whole = new Promise((resolve) => { join = resolve; });
-await send('part', Array.from({ length: 1000 }, (_, k) => ({ k, step: 1 })));
-await whole;
-console.log(rate, times[times.length / 2], (performance.now() - began) / 1000);
+const fans = [];
+for (let i = 0; i < 5; i++) {
+  joined = 0;
+  began = performance.now();
+  const whole = new Promise((resolve) => { join = resolve; });
+  await send('part', Array.from({ length: 1000 }, (_, k) => ({ k, step: 1 })));
+  await whole;
+  fans.push((performance.now() - began) / 1000);
+}
+fans.sort((a, b) => a - b);
+console.log(rate, times[times.length / 2], fans[2]);
 await boss.stop({ graceful: false, close: true });
 await pool.end();
 process.exit(0);
