@@ -72,10 +72,31 @@ SET ROLE operations_ada;
 SELECT * FROM goflow.messages;
 RESET ROLE;
 
+-- What the README says of lists: ids begin with their time, so that a bound is found in an index.
+SELECT goflow.define('operations_list', '{"nodes": {"a": {"type": "transform", "value": {"x": "1"}}}}');
+SELECT goflow.run('operations_list');
+SELECT pg_sleep(0.002);
+SELECT clock_timestamp() AS since \gset
+SELECT goflow.run('operations_list');
+CREATE FUNCTION operations_list(since timestamptz) RETURNS SETOF goflow.executions LANGUAGE sql
+BEGIN ATOMIC
+	SELECT * FROM goflow.executions
+	WHERE execution >= (lpad(to_hex(floor(extract(epoch FROM since) * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid;
+END;
+CREATE FUNCTION operations_plan() RETURNS SETOF text LANGUAGE plpgsql SET enable_seqscan = off AS $$
+BEGIN
+	RETURN QUERY EXECUTE $q$EXPLAIN (COSTS OFF) SELECT * FROM goflow.executions
+		WHERE execution >= (lpad(to_hex(floor(extract(epoch FROM now()) * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid$q$;
+END $$;
+SELECT count(*) FROM operations_list(:'since') WHERE workflow = 'operations_list';
+SELECT count(*) FROM operations_list(:'since'::timestamptz - interval '1 hour') WHERE workflow = 'operations_list';
+SELECT count(*) AS indexes FROM operations_plan() line WHERE line ~ 'Index Cond: \(execution_id >= ';
+DROP FUNCTION operations_plan, operations_list;
+
 SELECT goflow.cancel_all('operations_waits');
 CALL operations_until($$NOT EXISTS (SELECT FROM goflow.executions WHERE workflow LIKE 'operations%' AND finished_at IS NULL)$$);
 SELECT count(*) FROM goflow.waiting WHERE workflow LIKE 'operations%';
-SELECT goflow.drop(w) FROM unnest('{operations_waits,operations_child}'::text[]) w;
+SELECT goflow.drop(w) FROM unnest('{operations_waits,operations_child,operations_list}'::text[]) w;
 DROP PROCEDURE operations_until;
 SELECT goflow.revoke_usage('operations_ada');
 DROP ROLE operations_ada;
