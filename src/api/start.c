@@ -16,7 +16,6 @@
 #include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/syscache.h"
 
 #include "engine/engine.h"
@@ -156,11 +155,10 @@ empty_object(void)
 static void
 fill_from_arguments(GoflowExecutionRow *row, Request *request, FunctionCallInfo fcinfo)
 {
-	int			level = NewGUCNestLevel();
+	int			level = goflow_input_settings_begin(request->definition);
 
-	goflow_settings_apply(&request->definition->settings);
 	fill_row(row, request, PG_ARGISNULL(1) ? empty_object() : PG_GETARG_JSONB_P(1));
-	AtEOXact_GUC(true, level);
+	goflow_input_settings_end(level);
 }
 
 static void
@@ -305,8 +303,7 @@ goflow_start_many(PG_FUNCTION_ARGS)
 					  &elements, &nulls, &n);
 	rows = MemoryContextAllocHuge(CurrentMemoryContext, Max(n, 1) * sizeof(GoflowExecutionRow));
 	memset(rows, 0, Max(n, 1) * sizeof(GoflowExecutionRow));
-	level = NewGUCNestLevel();
-	goflow_settings_apply(&request.definition->settings);
+	level = goflow_input_settings_begin(request.definition);
 	for (int i = 0; i < n; i++)
 	{
 		Datum		value;
@@ -317,7 +314,7 @@ goflow_start_many(PG_FUNCTION_ARGS)
 		value = UUIDPGetDatum(&rows[i].id);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, &value, &isnull);
 	}
-	AtEOXact_GUC(true, level);
+	goflow_input_settings_end(level);
 	start_all(rows, n);
 	return (Datum) 0;
 }

@@ -21,7 +21,6 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
-#include "utils/guc.h"
 
 /*
  * Children run inline within each other, and their ancestors are not stored
@@ -125,10 +124,9 @@ make_row(GoflowExecution *ex, GoflowFrame *frame, GoflowNode *node)
 	row->created_at = GetCurrentTimestamp();
 	row->parent = &ex->row->id;
 	row->root = ex->row->root ? ex->row->root : &ex->row->id;
-	level = NewGUCNestLevel();
-	goflow_settings_apply(&definition->settings);
+	level = goflow_input_settings_begin(definition);
 	row->input = goflow_input_convert(definition, input, row);
-	AtEOXact_GUC(true, level);
+	goflow_input_settings_end(level);
 	MemoryContextSwitchTo(old);
 	return row;
 }

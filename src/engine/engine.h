@@ -31,6 +31,14 @@ extern void goflow_session_handle_cancel(SIGNAL_ARGS);
  */
 extern void goflow_engine_run_inline(GoflowExecutionRow *row, bool raise);
 
+/*
+ * Around conversions of inputs: puts the workflow's settings in force, if some type
+ * or default asks for them (sessions that start one execution after the other
+ * would look their search path up anew each time).  Returns what ends it.
+ */
+extern int	goflow_input_settings_begin(GoflowDefinition *definition);
+extern void goflow_input_settings_end(int level);
+
 /* Typed inputs of a workflow from a jsonb object, in text form, in declared order, packed. */
 extern bytea *goflow_input_convert(GoflowDefinition *definition, Jsonb *input, GoflowExecutionRow *row);
 

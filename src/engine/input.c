@@ -17,6 +17,7 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 
 /* The value of one field by jsonb_populate_record() on a row type of that field alone. */
@@ -178,6 +179,48 @@ check_names(GoflowDefinition *definition, Jsonb *input)
 					 errhint("Its inputs are: %s.", list_inputs(definition)) :
 					 errhint("It has no inputs.")));
 	}
+}
+
+/* Can no setting change what a value of the type is converted to and from? */
+static bool
+is_plain_type(Oid type)
+{
+	switch (type)
+	{
+		case BOOLOID:
+		case INT2OID:
+		case INT4OID:
+		case INT8OID:
+		case NUMERICOID:
+		case TEXTOID:
+		case VARCHAROID:
+		case UUIDOID:
+		case JSONBOID:
+			return true;
+		default:
+			return false;
+	}
+}
+
+int
+goflow_input_settings_begin(GoflowDefinition *definition)
+{
+	for (int i = 0; i < definition->ninputs; i++)
+		if (definition->inputs[i].initial || !is_plain_type(definition->inputs[i].type))
+		{
+			int			level = NewGUCNestLevel();
+
+			goflow_settings_apply(&definition->settings);
+			return level;
+		}
+	return 0;
+}
+
+void
+goflow_input_settings_end(int level)
+{
+	if (level > 0)
+		AtEOXact_GUC(true, level);
 }
 
 bytea *
