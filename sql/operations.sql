@@ -78,15 +78,14 @@ SELECT goflow.run('operations_list');
 SELECT pg_sleep(0.002);
 SELECT clock_timestamp() AS since \gset
 SELECT goflow.run('operations_list');
-CREATE FUNCTION operations_list(since timestamptz) RETURNS SETOF goflow.executions LANGUAGE sql
+CREATE FUNCTION operations_list(since timestamptz) RETURNS SETOF goflow.executions LANGUAGE sql STABLE
 BEGIN ATOMIC
 	SELECT * FROM goflow.executions
 	WHERE execution >= (lpad(to_hex(floor(extract(epoch FROM since) * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid;
 END;
 CREATE FUNCTION operations_plan() RETURNS SETOF text LANGUAGE plpgsql SET enable_seqscan = off AS $$
 BEGIN
-	RETURN QUERY EXECUTE $q$EXPLAIN (COSTS OFF) SELECT * FROM goflow.executions
-		WHERE execution >= (lpad(to_hex(floor(extract(epoch FROM now()) * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid$q$;
+	RETURN QUERY EXECUTE 'EXPLAIN (COSTS OFF) SELECT * FROM operations_list(now())';
 END $$;
 SELECT count(*) FROM operations_list(:'since') WHERE workflow = 'operations_list';
 SELECT count(*) FROM operations_list(:'since'::timestamptz - interval '1 hour') WHERE workflow = 'operations_list';

@@ -1,5 +1,6 @@
 // goflow, as it comes: the workflows of make bench, called by the same kind of client as the others.
 import pg from 'pg';
+import { median } from './median.mjs';
 
 const client = new pg.Client({ host: process.argv[2], user: 'postgres', database: 'postgres' });
 await client.connect();
@@ -13,26 +14,12 @@ for (const workflow of ['chain', 'one', 'fan']) await startAndWait(workflow, 20)
 
 // chains
 const chains = 20000;
-let began = performance.now();
+const began = performance.now();
 await startAndWait('chain', chains);
 const rate = chains * 10 / (performance.now() - began) * 1000;
 
-// latency
-const times = [];
-for (let k = 0; k < 1000; k++) {
-  began = performance.now();
-  await client.query({ name: 'one', text: `CALL goflow.start_and_wait('one', '{"k": 1}')` });
-  times.push(performance.now() - began);
-}
-times.sort((a, b) => a - b);
-
-// fan-out
-const fans = [];
-for (let i = 0; i < 5; i++) {
-  began = performance.now();
-  await startAndWait('fan', 1);
-  fans.push((performance.now() - began) / 1000);
-}
-fans.sort((a, b) => a - b);
-console.log(rate, times[times.length / 2], fans[2]);
+const latency = await median(1000, () =>
+  client.query({ name: 'one', text: `CALL goflow.start_and_wait('one', '{"k": 1}')` }));
+const fanOut = await median(5, () => startAndWait('fan', 1)) / 1000;
+console.log(rate, latency, fanOut);
 await client.end();

@@ -4,6 +4,7 @@
 import { fork } from 'node:child_process';
 import pg from 'pg';
 import { Logger, makeWorkerUtils, run } from 'graphile-worker';
+import { median } from './median.mjs';
 
 const host = process.argv[2];
 const isChild = process.argv[3] === 'child';
@@ -48,23 +49,18 @@ const finished = (k) => new Promise((resolve) => done.set(k, resolve));
 
 // chains
 const chains = 300;
-let began = performance.now();
+const began = performance.now();
 const all = Array.from({ length: chains }, (_, k) => finished(k));
 await utils.addJobs(Array.from({ length: chains }, (_, k) => ({ identifier: 'step', payload: { k, step: 1, last: 10 } })));
 await Promise.all(all);
 const rate = chains * 10 / (performance.now() - began) * 1000;
 
-// fan-out
-const fans = [];
-for (let i = 0; i < 5; i++) {
+const fanOut = await median(5, async () => {
   joined = 0;
-  began = performance.now();
   const whole = new Promise((resolve) => { join = resolve; });
   await utils.addJobs(Array.from({ length: 1000 }, (_, k) => ({ identifier: 'part', payload: { k } })));
   await whole;
-  fans.push((performance.now() - began) / 1000);
-}
-fans.sort((a, b) => a - b);
+}) / 1000;
 
 // latency: this process only starts and listens
 await runner.stop();
@@ -73,17 +69,14 @@ await new Promise((resolve) => child.once('message', resolve));
 const listener = await pool.connect();
 await listener.query('LISTEN done');
 listener.on('notification', ({ payload }) => done.get(Number(payload))());
-const times = [];
-for (let k = 10000; k < 10200; k++) {
-  began = performance.now();
+const latency = await median(200, async (i) => {
+  const k = 10000 + i;
   const end = finished(k);
   await utils.addJob('told', { k });
   await end;
-  times.push(performance.now() - began);
-}
-times.sort((a, b) => a - b);
+});
 listener.release();
 child.send('stop');
-console.log(rate, times[times.length / 2], fans[2]);
+console.log(rate, latency, fanOut);
 await utils.release();
 await pool.end();

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import pg from 'pg';
 import * as module from 'pg-boss';
+import { median } from './median.mjs';
 
 const PgBoss = module.PgBoss ?? module.default;
 const { version } = JSON.parse(readFileSync('node_modules/pg-boss/package.json'));
@@ -41,35 +42,25 @@ const finished = (k) => new Promise((resolve) => done.set(k, resolve));
 
 // chains
 const chains = 4000;
-let began = performance.now();
+const began = performance.now();
 const all = Array.from({ length: chains }, (_, k) => finished(k));
 await send('step', Array.from({ length: chains }, (_, k) => ({ k, step: 1, last: 10 })));
 await Promise.all(all);
 const rate = chains * 10 / (performance.now() - began) * 1000;
 
-// latency
-const times = [];
-for (let k = 10000; k < 10020; k++) {
-  began = performance.now();
+const latency = await median(20, async (i) => {
+  const k = 10000 + i;
   const end = finished(k);
   await boss.send('step', { k, step: 1, last: 1 });
   await end;
-  times.push(performance.now() - began);
-}
-times.sort((a, b) => a - b);
-
-// fan-out
-const fans = [];
-for (let i = 0; i < 5; i++) {
+});
+const fanOut = await median(5, async () => {
   joined = 0;
-  began = performance.now();
   const whole = new Promise((resolve) => { join = resolve; });
   await send('part', Array.from({ length: 1000 }, (_, k) => ({ k, step: 1 })));
   await whole;
-  fans.push((performance.now() - began) / 1000);
-}
-fans.sort((a, b) => a - b);
-console.log(rate, times[times.length / 2], fans[2]);
+}) / 1000;
+console.log(rate, latency, fanOut);
 await boss.stop({ graceful: false, close: true });
 await pool.end();
 process.exit(0);
